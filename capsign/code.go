@@ -1,0 +1,175 @@
+package capsign
+
+// Code says why nothing was signed or why a signature was not accepted. It is
+// an error: operations wrap exactly one Code with the name of what was being
+// done, and [errors.AsType] gets it back on either side of the broker.
+//
+// The set is closed; [Codes] lists it and docs/codes.md describes it.
+type Code string
+
+// The closed set of codes, in the order of their exit status.
+const (
+	// Unpinned goes with a signature that verifies while no keyring is pinned:
+	// the kid vouches for its key, but nothing is known of rotation.
+	Unpinned Code = "unpinned"
+
+	SignatureInvalid Code = "signature_invalid"
+
+	BadRequest         Code = "bad_request"
+	TooLarge           Code = "too_large"
+	UnsupportedVersion Code = "unsupported_version"
+	UnsupportedScheme  Code = "unsupported_scheme"
+	UnsupportedAlg     Code = "unsupported_alg"
+	ExpiryTooFar       Code = "expiry_too_far"
+	Ambiguous          Code = "ambiguous"
+
+	Denied     Code = "denied"
+	IDConflict Code = "id_conflict"
+
+	PoolUnknown Code = "pool_unknown"
+	KeyUnknown  Code = "key_unknown"
+	KIDUnknown  Code = "kid_unknown"
+
+	PassphraseIncorrect Code = "passphrase_incorrect"
+
+	RequestExpired      Code = "request_expired"
+	RetriesExhausted    Code = "retries_exhausted"
+	QueueUnavailable    Code = "queue_unavailable"
+	ProviderTimeout     Code = "provider_timeout"
+	ProviderUnavailable Code = "provider_unavailable"
+
+	ResultTimeout  Code = "result_timeout"
+	OutcomeUnknown Code = "outcome_unknown"
+
+	ConfigInvalid   Code = "config_invalid"
+	KeyFileUnsafe   Code = "key_file_unsafe"
+	KeyFileInvalid  Code = "key_file_invalid"
+	DataDirInUse    Code = "data_dir_in_use"
+	QueueMismatch   Code = "queue_mismatch"
+	QueueNotDurable Code = "queue_not_durable"
+
+	BrokerUnreachable Code = "broker_unreachable"
+
+	Integrity Code = "integrity"
+
+	Internal Code = "internal"
+)
+
+// Fate is what a worker does with the queued message of a request that it
+// refuses.
+type Fate string
+
+const (
+	// FateAnswered means the refusal is stored as the request's one result and
+	// the message leaves the queue.
+	FateAnswered Fate = "answered"
+	// FateRedelivered means nothing is stored and the message comes back after
+	// a growing delay, until the request expires or its tries run out.
+	FateRedelivered Fate = "redelivered"
+	// FateNone means the code never meets a queued message: it arises at the
+	// publisher, at a verifier or when a worker starts.
+	FateNone Fate = "none"
+)
+
+// codeInfo is one row of the table of codes.
+type codeInfo struct {
+	code      Code
+	retryable bool
+	fate      Fate
+	exit      int
+	sentence  string
+}
+
+// codeTable holds every code once. Exit statuses: 0 ok, 1 verification says
+// no, 2 usage or bad input, 3 denied, 4 not found, 5 provider needs an
+// operator, 6 temporary, 7 outcome unknown, 8 configuration, 9 broker
+// unreachable, 10 integrity alarm, 70 bug.
+var codeTable = []codeInfo{
+	{Unpinned, false, FateNone, 0, "The signature is valid; no keyring is pinned, so nothing is known of the key's rotation."},
+
+	{SignatureInvalid, false, FateNone, 1, "The signature does not belong to this message and key."},
+
+	{BadRequest, false, FateAnswered, 2, "The request is malformed."},
+	{TooLarge, false, FateAnswered, 2, "The message is larger than the queue or the key accepts."},
+	{UnsupportedVersion, false, FateAnswered, 2, "The request's version is not one this worker reads."},
+	{UnsupportedScheme, false, FateAnswered, 2, "The key does not sign in this scheme."},
+	{UnsupportedAlg, false, FateAnswered, 2, "The provider does not offer this algorithm."},
+	{ExpiryTooFar, false, FateAnswered, 2, "The request's expiry is later than results are kept."},
+	{Ambiguous, false, FateNone, 2, "More than one pool or key fits; name one."},
+
+	{Denied, false, FateAnswered, 3, "The requester may not do this."},
+	{IDConflict, false, FateAnswered, 3, "This request id already belongs to another request."},
+
+	{PoolUnknown, false, FateNone, 4, "No worker has served this pool on this broker."},
+	{KeyUnknown, false, FateAnswered, 4, "The pool has no key of this name."},
+	{KIDUnknown, false, FateAnswered, 4, "No key with this kid is known."},
+
+	{PassphraseIncorrect, false, FateNone, 5, "The passphrase does not open the key file."},
+
+	{RequestExpired, false, FateAnswered, 6, "The request expired before it was signed; send a new one."},
+	{RetriesExhausted, false, FateAnswered, 6, "The request was tried too many times without an outcome."},
+	{QueueUnavailable, true, FateRedelivered, 6, "The queue takes no messages at the moment."},
+	{ProviderTimeout, true, FateRedelivered, 6, "The key provider did not answer in time."},
+	{ProviderUnavailable, true, FateRedelivered, 6, "The key provider cannot be reached at the moment."},
+
+	{ResultTimeout, true, FateNone, 7, "The request was accepted, but no result came in time."},
+	{OutcomeUnknown, true, FateNone, 7, "It is not known whether the request was accepted."},
+
+	{ConfigInvalid, false, FateNone, 8, "The configuration cannot be used."},
+	{KeyFileUnsafe, false, FateNone, 8, "The key file could be read or replaced by others."},
+	{KeyFileInvalid, false, FateNone, 8, "The key file does not hold one whole private key."},
+	{DataDirInUse, false, FateNone, 8, "Another worker uses this data directory."},
+	{QueueMismatch, false, FateNone, 8, "A stream or bucket of this name exists with other settings."},
+	{QueueNotDurable, false, FateNone, 8, "The broker acknowledges messages before they are on disk."},
+
+	{BrokerUnreachable, true, FateNone, 9, "The broker cannot be reached."},
+
+	{Integrity, false, FateAnswered, 10, "A signature or key failed its check; it was not released."},
+
+	{Internal, false, FateAnswered, 70, "An unexpected error occurred; this is a bug."},
+}
+
+// codeIndex finds a code's row.
+var codeIndex = func() map[Code]codeInfo {
+	index := make(map[Code]codeInfo, len(codeTable))
+	for _, row := range codeTable {
+		index[row.code] = row
+	}
+	return index
+}()
+
+// Codes returns the closed set of codes, ordered by exit status.
+func Codes() []Code {
+	codes := make([]Code, len(codeTable))
+	for i, row := range codeTable {
+		codes[i] = row.code
+	}
+	return codes
+}
+
+// Error returns the code itself, such as "kid_unknown".
+func (c Code) Error() string { return string(c) }
+
+// Known reports whether c belongs to the closed set.
+func (c Code) Known() bool { _, ok := codeIndex[c]; return ok }
+
+// Retryable reports whether sending the same request again, with the same id,
+// can succeed without anything else changing.
+func (c Code) Retryable() bool { return c.row().retryable }
+
+// Fate returns what a worker does with the message of a request refused so.
+func (c Code) Fate() Fate { return c.row().fate }
+
+// ExitStatus returns the status the cap and worker commands exit with.
+func (c Code) ExitStatus() int { return c.row().exit }
+
+// Sentence returns the one fixed English sentence that explains c.
+func (c Code) Sentence() string { return c.row().sentence }
+
+// row returns c's row; a code from outside the set is treated as Internal.
+func (c Code) row() codeInfo {
+	if row, ok := codeIndex[c]; ok {
+		return row
+	}
+	return codeIndex[Internal]
+}

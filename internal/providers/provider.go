@@ -1,0 +1,34 @@
+// Package providers defines what every backend that holds keys must do. Each
+// backend is a package of its own below this one; they share this contract and
+// the suite in providertest, and no code.
+package providers
+
+import (
+	"context"
+
+	"github.com/capsign/cap/capsign"
+)
+
+// Provider holds the versions of one named key and signs with them. All its
+// methods are safe for concurrent use, honour ctx's deadline, and on error
+// return the zero value and an error that wraps exactly one [capsign.Code] and
+// carries no text of the vendor's.
+type Provider interface {
+	// ProviderID returns the constant class name that goes into the kid.
+	ProviderID() string
+	// CurrentKID returns the kid of the newest key version.
+	CurrentKID(ctx context.Context) (string, error)
+	// ListKIDs returns the kids of all key versions, oldest first.
+	ListKIDs(ctx context.Context) ([]string, error)
+	// PublicKey returns a key version, its SubjectPublicKeyInfo and algorithm
+	// included, from memory. Pool and State are left empty. A kid that the
+	// provider does not hold gives capsign.KIDUnknown.
+	PublicKey(ctx context.Context, kid string) (capsign.Key, error)
+	// Sign signs msg, the message itself and not its digest, with the key
+	// version kid names; an empty kid means the current one. The signature has
+	// its algorithm's canonical encoding. Sign does not retain msg.
+	Sign(ctx context.Context, kid string, msg []byte) (capsign.Signature, error)
+	// Close wipes or releases what the provider holds. Sign must not be called
+	// after it.
+	Close() error
+}
