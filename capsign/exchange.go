@@ -1,0 +1,250 @@
+package capsign
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// recheck is how often a waiting call reads the results store and, until the
+	// broker has acknowledged it, publishes its request again.
+	recheck = time.Second
+	// lastLook bounds the one read of the store after a call's deadline.
+	lastLook = time.Second
+)
+
+// call is one request in flight.
+type call struct {
+	id, subject string
+	body        []byte
+	header      nats.Header // trace context, nil unless sampled
+	reply       string      // where the broker acknowledges the publication
+
+	answer  chan []byte // the result's body; holds one
+	denied  chan struct{}
+	acked   atomic.Bool // the broker has stored the request
+	refused atomic.Bool // the broker has refused to store it, so far
+}
+
+// exchange sends one request and waits for its result. It subscribes before it
+// publishes, publishes the same body again until the broker has it, and reads
+// the store, for a result repeated on a subject can be missed and a stored one
+// cannot.
+func (c *Client) exchange(ctx context.Context, lane Lane, kid string, items [][]byte) (_ Result, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout(lane))
+	defer cancel()
+	ctx, span := startPublish(ctx, c.cfg.Pool, lane, len(items))
+	defer func() { endSpan(span, err) }()
+
+	cl, err := c.newCall(ctx, lane, kid, items)
+	if err != nil {
+		return Result{}, err
+	}
+	defer c.forget(cl)
+	for {
+		pool, changed := c.pools.get(c.cfg.Pool)
+		if pool.State == PoolPaused {
+			return Result{}, cl.fail(pool.Code)
+		}
+		if err := c.publish(cl); err != nil {
+			return Result{}, cl.fail(BrokerUnreachable)
+		}
+		select {
+		case body := <-cl.answer:
+			return cl.accept(body, len(items))
+		case <-cl.denied:
+			return Result{}, cl.fail(Denied)
+		case <-ctx.Done():
+			return c.giveUp(ctx, cl, len(items))
+		case <-changed:
+		case <-time.After(recheck):
+		}
+		if body := c.readStored(ctx, cl); body != nil {
+			return cl.accept(body, len(items))
+		}
+	}
+}
+
+// timeout returns how long a call on lane may take.
+func (c *Client) timeout(lane Lane) time.Duration {
+	switch {
+	case c.cfg.Timeout > 0:
+		return c.cfg.Timeout
+	case lane == Express:
+		return 30 * time.Second
+	}
+	return 15 * time.Minute
+}
+
+// newCall makes a request out of items and enters it among those in flight.
+func (c *Client) newCall(ctx context.Context, lane Lane, kid string, items [][]byte) (*call, error) {
+	n := c.sent.Add(1)
+	deadline, _ := ctx.Deadline()
+	req := Request{
+		V: Version, ID: RequestID(c.id, n), Expires: deadline.UTC().Truncate(time.Millisecond),
+		Tenant: c.cfg.Tenant, Pool: c.cfg.Pool, Key: c.cfg.Key, KID: kid,
+		Scheme: SchemeRaw, Items: items,
+	}
+	body, err := req.Encode()
+	if err != nil {
+		return nil, err
+	}
+	cl := &call{
+		id: req.ID, subject: JobSubject(req.Tenant, req.Pool, lane, req.Key), body: body,
+		header: SampledHeader(ctx), reply: c.acks + "." + strconv.FormatUint(n, 10),
+		answer: make(chan []byte, 1), denied: make(chan struct{}),
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls[n] = cl
+	return cl, nil
+}
+
+// forget takes a call out of those in flight.
+func (c *Client) forget(cl *call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.calls, lastNumber(cl.reply))
+}
+
+// inFlight returns the call that a subject's last token numbers, or nil.
+func (c *Client) inFlight(subject string) *call {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.calls[lastNumber(subject)]
+}
+
+// lastNumber reads a subject's last token; no call has number 0.
+func lastNumber(subject string) uint64 {
+	n, err := strconv.ParseUint(subject[strings.LastIndexByte(subject, '.')+1:], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// publish puts the call's request on the queue unless the broker has it.
+func (c *Client) publish(cl *call) error {
+	if cl.acked.Load() {
+		return nil
+	}
+	msg := nats.Msg{Subject: cl.subject, Reply: cl.reply, Header: cl.header, Data: cl.body}
+	return c.nc.PublishMsg(&msg)
+}
+
+// onResult takes a result that the store has repeated.
+func (c *Client) onResult(msg *nats.Msg) {
+	if cl := c.inFlight(msg.Subject); cl != nil {
+		select {
+		case cl.answer <- msg.Data:
+		default: // answered already
+		}
+	}
+}
+
+// onAck takes the broker's answer to a publication: a sequence number, an
+// error, or a header saying that no stream listens on the subject.
+func (c *Client) onAck(msg *nats.Msg) {
+	cl := c.inFlight(msg.Subject)
+	if cl == nil {
+		return
+	}
+	var ack struct {
+		Error json.RawMessage `json:"error"`
+	}
+	refused := len(msg.Data) == 0 || bytes.Contains(msg.Data, []byte(`"error"`)) &&
+		(json.Unmarshal(msg.Data, &ack) != nil || ack.Error != nil)
+	cl.refused.Store(refused)
+	cl.acked.Store(!refused)
+}
+
+// readStored returns the body of the call's result, or nil where the store has
+// none or cannot be asked now.
+func (c *Client) readStored(ctx context.Context, cl *call) []byte {
+	ctx, cancel := context.WithTimeout(ctx, lastLook)
+	defer cancel()
+	msg, err := c.nc.RequestWithContext(ctx, directGet+StoreSubject(c.cfg.Tenant, cl.id), nil)
+	if err != nil || msg.Header.Get("Status") != "" {
+		return nil
+	}
+	return msg.Data
+}
+
+// directGet is the prefix that reads the last message of a results subject.
+const directGet = "$JS.API.DIRECT.GET." + ResultsStream + "."
+
+// giveUp looks into the store once more and says why nothing came.
+func (c *Client) giveUp(ctx context.Context, cl *call, items int) (Result, error) {
+	if body := c.readStored(context.WithoutCancel(ctx), cl); body != nil {
+		return cl.accept(body, items)
+	}
+	code := OutcomeUnknown
+	switch {
+	case cl.acked.Load():
+		code = ResultTimeout
+	case cl.refused.Load():
+		code = QueueUnavailable
+	case !c.nc.IsConnected():
+		code = BrokerUnreachable
+	}
+	return Result{}, fmt.Errorf("%w (%w)", cl.fail(code), context.Cause(ctx))
+}
+
+// accept reads a result's body: it must answer this very request, with one
+// outcome for each item.
+func (cl *call) accept(body []byte, items int) (Result, error) {
+	res, err := DecodeResult(body)
+	switch {
+	case err != nil || res.ID != cl.id:
+		return Result{}, cl.fail(Integrity)
+	case res.RequestSHA256 != BodySHA256(cl.body):
+		return Result{}, cl.fail(IDConflict)
+	case res.Code != "":
+		return Result{}, cl.fail(res.Code)
+	case len(res.Outcomes) != items:
+		return Result{}, cl.fail(Integrity)
+	}
+	return res, nil
+}
+
+// fail returns the error of a call that ended with code.
+func (cl *call) fail(code Code) error {
+	return fmt.Errorf("capsign: request %s: %w", cl.id, code)
+}
+
+// watchPermissions turns the broker's word that a publication is not allowed,
+// which comes without saying for which message, into the end of the calls that
+// publish on that subject.
+func (c *Client) watchPermissions() {
+	before := c.nc.ErrorHandler()
+	c.nc.SetErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) {
+		if errors.Is(err, nats.ErrPermissionViolation) {
+			c.deny(err.Error())
+		}
+		if before != nil {
+			before(nc, sub, err)
+		}
+	})
+	c.release = append(c.release, func() { c.nc.SetErrorHandler(before) })
+}
+
+// deny ends the calls whose subject a permission violation quotes.
+func (c *Client) deny(violation string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for n, cl := range c.calls {
+		if strings.Contains(violation, `Publish to "`+cl.subject+`"`) {
+			close(cl.denied)
+			delete(c.calls, n)
+		}
+	}
+}

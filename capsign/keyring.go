@@ -1,0 +1,148 @@
+package capsign
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Keyring is a set of key versions to verify with. Its keys vouch for
+// themselves, each kid being recomputed from its public key, so a Keyring may
+// come from a broker or a file that nobody needs to trust; it does not say
+// whether a key has been retired. The zero value is empty.
+type Keyring struct {
+	keys []Key
+}
+
+// NewKeyring returns a keyring of the given keys.
+func NewKeyring(keys ...Key) *Keyring { return &Keyring{keys: keys} }
+
+// FetchKeyring reads all public keys from the broker's [KeysBucket]. Records
+// that do not hold what their kid says are left out. No worker needs to run.
+// Errors wrap [PoolUnknown] where no worker has ever published a key, or
+// [BrokerUnreachable].
+func FetchKeyring(ctx context.Context, nc *nats.Conn) (*Keyring, error) {
+	records, err := readBucket(ctx, nc, KeysBucket)
+	if err != nil {
+		return nil, fmt.Errorf("capsign: fetch keyring: %w", err)
+	}
+	ring := new(Keyring)
+	for _, record := range records {
+		if key, err := DecodeKey(record.value); err == nil && key.KID == record.name {
+			ring.keys = append(ring.keys, key)
+		}
+	}
+	return ring, nil
+}
+
+// Keys returns the keyring's keys.
+func (r *Keyring) Keys() []Key { return r.keys }
+
+// Key returns the key version that goes by id: its kid, its SPKI SHA-256 in hex
+// or its JWK thumbprint. It wraps [KIDUnknown] where there is none, and
+// [Ambiguous] where a fingerprint is that of several kids.
+func (r *Keyring) Key(id string) (Key, error) {
+	var found []Key
+	for _, key := range r.keys {
+		if key.goesBy(id) {
+			found = append(found, key)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return Key{}, fmt.Errorf("capsign: key: %w", KIDUnknown)
+	case 1:
+		return found[0], nil
+	}
+	choices := make([]string, len(found))
+	for i, key := range found {
+		choices[i] = key.KID
+	}
+	return Key{}, &AmbiguousError{What: "kid", Choices: choices}
+}
+
+// Verify checks that sig is the signature of msg by the key version that goes
+// by id. It wraps [KIDUnknown] or [SignatureInvalid] where it is not.
+func (r *Keyring) Verify(id string, msg, sig []byte) error {
+	key, err := r.Key(id)
+	if err != nil {
+		return err
+	}
+	return key.Verify(msg, sig)
+}
+
+// AmbiguousError says that more than one pool, key or kid fits, and which. It
+// wraps [Ambiguous].
+type AmbiguousError struct {
+	// What is missing: "pool", "key" or "kid".
+	What string
+	// Choices lists what fits.
+	Choices []string
+}
+
+// Error names what is missing.
+func (e *AmbiguousError) Error() string { return "capsign: which " + e.What + ": " + string(Ambiguous) }
+
+// Unwrap returns [Ambiguous].
+func (e *AmbiguousError) Unwrap() error { return Ambiguous }
+
+// bucketRecord is one entry of a KV bucket.
+type bucketRecord struct {
+	name  string
+	value []byte
+}
+
+// readBucket returns the present entries of a KV bucket.
+func readBucket(ctx context.Context, nc *nats.Conn, bucket string) ([]bucketRecord, error) {
+	watcher, err := watchBucket(ctx, nc, bucket)
+	if err != nil {
+		return nil, err
+	}
+	defer watcher.Stop() //nolint:errcheck // the subscription is done with, nothing is lost
+	var records []bucketRecord
+	for {
+		select {
+		case entry, open := <-watcher.Updates():
+			if !open {
+				return nil, BrokerUnreachable
+			}
+			if entry == nil { // the end of what the bucket holds now
+				return records, nil
+			}
+			records = append(records, bucketRecord{entry.Key(), entry.Value()})
+		case <-ctx.Done():
+			return nil, BrokerUnreachable
+		}
+	}
+}
+
+// watchBucket starts a watch over all of a bucket's entries.
+func watchBucket(ctx context.Context, nc *nats.Conn, bucket string) (jetstream.KeyWatcher, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, BrokerUnreachable
+	}
+	kv, err := js.KeyValue(ctx, bucket)
+	if err != nil {
+		return nil, brokerCode(err)
+	}
+	watcher, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
+	if err != nil {
+		return nil, brokerCode(err)
+	}
+	return watcher, nil
+}
+
+// brokerCode maps an error of the NATS client's to a Code.
+func brokerCode(err error) Code {
+	switch {
+	case errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
+		return PoolUnknown
+	case errors.Is(err, nats.ErrPermissionViolation), errors.Is(err, nats.ErrAuthorization):
+		return Denied
+	}
+	return BrokerUnreachable
+}

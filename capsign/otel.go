@@ -1,0 +1,47 @@
+package capsign
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// scope names this package's spans.
+const scope = "github.com/capsign/cap/capsign"
+
+// Attribute keys of the spans below, from the OpenTelemetry messaging
+// conventions; "nats" is cap's own value for the messaging system.
+const (
+	attrSystem      = attribute.Key("messaging.system")
+	attrOperation   = attribute.Key("messaging.operation.name")
+	attrDestination = attribute.Key("messaging.destination.template")
+	attrBatchCount  = attribute.Key("messaging.batch.message_count")
+	attrErrorType   = attribute.Key("error.type")
+	attrPool        = attribute.Key("cap.pool")
+	attrLane        = attribute.Key("cap.lane")
+)
+
+// startPublish starts the span of one request, from its publication to its
+// result: "publish cap.job". Its context is what the queue carries.
+func startPublish(ctx context.Context, pool string, lane Lane, items int) (context.Context, trace.Span) {
+	ctx, span := otel.Tracer(scope).Start(ctx, "publish cap.job", trace.WithSpanKind(trace.SpanKindProducer))
+	if span.IsRecording() {
+		span.SetAttributes(attrSystem.String("nats"), attrOperation.String("publish"),
+			attrDestination.String("cap.job"), attrBatchCount.Int(items),
+			attrPool.String(pool), attrLane.String(string(lane)))
+	}
+	return ctx, span
+}
+
+// endSpan ends a span with the code that err wraps, if any.
+func endSpan(span trace.Span, err error) {
+	if err != nil && span.IsRecording() {
+		code := string(codeOf(err))
+		span.SetAttributes(attrErrorType.String(code))
+		span.SetStatus(codes.Error, code)
+	}
+	span.End()
+}

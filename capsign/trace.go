@@ -1,0 +1,24 @@
+package capsign
+
+import (
+	"context"
+
+	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// SampledHeader returns the headers that carry ctx's trace, or nil unless its
+// span is sampled: any header costs half a publication again.
+func SampledHeader(ctx context.Context) nats.Header {
+	if !trace.SpanContextFromContext(ctx).IsSampled() {
+		return nil
+	}
+	carrier := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, carrier)
+	header := nats.Header{}
+	for k, v := range carrier {
+		header[k] = []string{v}
+	}
+	return header
+}
