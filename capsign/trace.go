@@ -22,3 +22,14 @@ func SampledHeader(ctx context.Context) nats.Header {
 	}
 	return header
 }
+
+// ExtractTrace returns ctx with the trace that headers carry, if any.
+func ExtractTrace(ctx context.Context, header nats.Header) context.Context {
+	carrier := propagation.MapCarrier{}
+	for k, v := range header {
+		if len(v) > 0 {
+			carrier[k] = v[0]
+		}
+	}
+	return propagation.TraceContext{}.Extract(ctx, carrier)
+}

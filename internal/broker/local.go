@@ -1,0 +1,51 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/go-json-experiment/json"
+	"github.com/google/renameio/v2"
+
+	"github.com/capsign/cap/capsign"
+)
+
+// localFile is the name, in a worker's data directory, of what a client on the
+// same machine needs.
+const localFile = "client.json"
+
+// local is that file's content.
+type local struct {
+	V   int    `json:"v"`
+	URL string `json:"url"`
+}
+
+// WriteLocal leaves in the data directory what a client on the same machine
+// needs to reach the broker at url. The file is readable by its owner alone.
+func WriteLocal(dir, url string) error {
+	data, err := json.Marshal(local{capsign.Version, url})
+	if err != nil {
+		return fmt.Errorf("broker: write %s: %w", localFile, capsign.Internal)
+	}
+	if err := renameio.WriteFile(filepath.Join(dir, localFile), append(data, '\n'), 0o600); err != nil {
+		return fmt.Errorf("broker: write %s: %w", localFile, capsign.ConfigInvalid)
+	}
+	return nil
+}
+
+// ReadLocal returns the URL that a worker left in its data directory, or ""
+// where none has.
+func ReadLocal(dir string) (string, error) {
+	data, err := os.ReadFile(filepath.Join(dir, localFile)) //nolint:gosec // the directory is the user's to name
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	var found local
+	if err != nil || json.Unmarshal(data, &found, json.RejectUnknownMembers(true)) != nil || found.V != capsign.Version {
+		return "", fmt.Errorf("broker: read %s: %w", localFile, capsign.ConfigInvalid)
+	}
+	return found.URL, nil
+}

@@ -1,0 +1,167 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/capsign/cap/capsign"
+)
+
+// handle is one request's whole life: decode, deadline, may this key sign this,
+// already answered, sign, verify, store the result, acknowledge. Only a stored
+// result lets the message go; a temporary fault gives it back for later.
+func (w *Worker) handle(ctx context.Context, l *lane, msg jetstream.Msg) {
+	began := time.Now()
+	ctx, span := startProcess(ctx, w.cfg.Pool, l.name, msg)
+	code := w.process(ctx, l, msg)
+	endProcess(span, code)
+	w.metrics.processed(ctx, l.name, code, time.Since(began))
+	w.tally.count(code)
+	if code != "" {
+		w.cfg.Log.WarnContext(ctx, "request refused", "code", string(code), "lane", string(l.name))
+	}
+}
+
+// process does handle's work and returns the code of a refusal, or "" where
+// every item has its outcome.
+func (w *Worker) process(ctx context.Context, l *lane, msg jetstream.Msg) (code capsign.Code) {
+	waiting := true // in the lane's room, until signed
+	defer func() {
+		if waiting {
+			<-l.room
+		}
+	}()
+
+	job, err := capsign.ParseJobSubject(msg.Subject())
+	if err != nil {
+		return w.discard(ctx, msg, "", err)
+	}
+	req, err := capsign.DecodeRequest(msg.Data())
+	if req.ID == "" {
+		return w.discard(ctx, msg, "", err) // nothing to answer under
+	}
+	subject := capsign.StoreSubject(job.Tenant, req.ID)
+	delivered := deliveries(msg)
+	if delivered > 1 && w.results.has(ctx, subject) {
+		_ = msg.Ack()
+		return ""
+	}
+
+	var res capsign.Result
+	if err == nil && delivered > w.cfg.MaxDeliveries {
+		err = fmt.Errorf("queue: delivery %d: %w", delivered, capsign.RetriesExhausted)
+	}
+	if err == nil {
+		res, err = w.answer(ctx, l, job, req)
+	}
+	if err != nil {
+		code = codeOf(err)
+		if code.Fate() == capsign.FateRedelivered {
+			_ = msg.NakWithDelay(backoff(delivered)) // unsent, it is redelivered after AckWait
+			return code
+		}
+		res = capsign.Result{Code: code}
+	}
+	res.V, res.ID, res.RequestSHA256 = capsign.Version, req.ID, capsign.BodySHA256(msg.Data())
+
+	waiting = false
+	l.signed(ctx)
+	defer l.stored()
+	if err := w.results.put(ctx, subject, res, req.Expires); err != nil {
+		_ = msg.NakWithDelay(backoff(delivered))
+		return codeOf(err)
+	}
+	if code == capsign.RetriesExhausted {
+		return w.discard(ctx, msg, req.ID, code)
+	}
+	_ = msg.Ack() // unsent, it gives a redelivery, which finds the result
+	return code
+}
+
+// answer decides whether the request may be signed and has it signed.
+func (w *Worker) answer(ctx context.Context, l *lane, job capsign.Job, req capsign.Request) (capsign.Result, error) {
+	now := time.Now()
+	if !now.Before(req.Expires) {
+		return capsign.Result{}, capsign.RequestExpired
+	}
+	if req.Expires.Sub(now) > w.cfg.ResultKeep {
+		return capsign.Result{}, capsign.ExpiryTooFar
+	}
+	key, err := w.authorize(ctx, job, req)
+	if err != nil {
+		return capsign.Result{}, err
+	}
+	ctx, cancel := context.WithDeadline(ctx, req.Expires)
+	defer cancel()
+	outcomes, err := w.signItems(ctx, l, key, req.Items)
+	if err != nil {
+		return capsign.Result{}, err
+	}
+	return capsign.Result{KID: key.KID, Alg: key.Alg, Outcomes: outcomes}, nil
+}
+
+// authorize decides which key version signs the request, if any may. The
+// subject is what the broker let the requester publish on; the body must ask
+// for the same.
+func (w *Worker) authorize(ctx context.Context, job capsign.Job, req capsign.Request) (capsign.Key, error) {
+	if req.Tenant != job.Tenant || req.Pool != job.Pool || req.Key != job.Key || req.Pool != w.cfg.Pool {
+		return capsign.Key{}, fmt.Errorf("queue: body and subject differ: %w", capsign.Denied)
+	}
+	kid := req.KID
+	if kid == "" {
+		current, err := w.cfg.Signer.CurrentKID(ctx)
+		if err != nil {
+			return capsign.Key{}, err
+		}
+		kid = current
+	}
+	key, known := w.keys[kid]
+	switch {
+	case known && key.Name == req.Key:
+		return key, nil
+	case req.KID != "":
+		return capsign.Key{}, capsign.KIDUnknown
+	}
+	return capsign.Key{}, capsign.KeyUnknown
+}
+
+// discard keeps a message that can have no result, or no more tries, as a dead
+// letter and takes it out of the queue.
+func (w *Worker) discard(ctx context.Context, msg jetstream.Msg, id string, err error) capsign.Code {
+	code := codeOf(err)
+	if w.dead.keep(ctx, w.cfg.Pool, id, code, msg) != nil {
+		_ = msg.NakWithDelay(time.Second)
+		return code
+	}
+	_ = msg.TermWithReason(string(code)) // unsent, the message comes back and is discarded again
+	return code
+}
+
+// deliveries returns how often the message was delivered, this time included.
+func deliveries(msg jetstream.Msg) int {
+	meta, err := msg.Metadata()
+	if err != nil {
+		return 1
+	}
+	return int(min(meta.NumDelivered, 1<<30))
+}
+
+// backoff returns the delay before the next delivery after n of them: a tenth
+// of a second, doubling to ten seconds.
+func backoff(n int) time.Duration {
+	return min(100*time.Millisecond<<min(n-1, 10), 10*time.Second)
+}
+
+// codeOf returns the code that err wraps, or capsign.Internal.
+func codeOf(err error) capsign.Code {
+	if code, ok := errors.AsType[capsign.Code](err); ok && code.Known() {
+		return code
+	}
+	slog.Default().Debug("unclassified error", "error", err)
+	return capsign.Internal
+}

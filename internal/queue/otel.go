@@ -1,0 +1,152 @@
+package queue
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/capsign/cap/capsign"
+)
+
+// scope names this package's spans and instruments.
+const scope = "github.com/capsign/cap/internal/queue"
+
+// Attribute keys, from the OpenTelemetry messaging conventions and, under cap.,
+// our own.
+const (
+	attrSystem       = attribute.Key("messaging.system")
+	attrOperation    = attribute.Key("messaging.operation.name")
+	attrDestination  = attribute.Key("messaging.destination.template")
+	attrSubscription = attribute.Key("messaging.destination.subscription.name")
+	attrErrorType    = attribute.Key("error.type")
+	attrPool         = attribute.Key("cap.pool")
+	attrLane         = attribute.Key("cap.lane")
+	attrProvider     = attribute.Key("cap.provider")
+	attrAlg          = attribute.Key("cap.alg")
+)
+
+// startProcess starts the span of one request in the worker, "process cap.job",
+// in the publisher's trace: as its child, so that one trace is one request, and
+// with a link, as the conventions have it.
+func startProcess(ctx context.Context, pool string, lane capsign.Lane, msg jetstream.Msg) (context.Context, trace.Span) {
+	opts := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer)}
+	if header := msg.Headers(); len(header) > 0 {
+		ctx = capsign.ExtractTrace(ctx, header)
+		opts = append(opts, trace.WithLinks(trace.LinkFromContext(ctx)))
+	}
+	ctx, span := otel.Tracer(scope).Start(ctx, "process cap.job", opts...)
+	if span.IsRecording() {
+		span.SetAttributes(attrSystem.String("nats"), attrOperation.String("process"),
+			attrDestination.String("cap.job"), attrSubscription.String(string(lane)),
+			attrPool.String(pool), attrLane.String(string(lane)))
+	}
+	return ctx, span
+}
+
+// endProcess ends the span of a request that was refused with code, or
+// answered where code is empty.
+func endProcess(span trace.Span, code capsign.Code) {
+	if code != "" {
+		fail(span, code)
+	}
+	span.End()
+}
+
+// startSign starts the span of one call to the provider: "sign".
+func startSign(ctx context.Context, provider string) (context.Context, trace.Span) {
+	ctx, span := otel.Tracer(scope).Start(ctx, "sign", trace.WithSpanKind(trace.SpanKindClient))
+	if span.IsRecording() {
+		span.SetAttributes(attrProvider.String(provider))
+	}
+	return ctx, span
+}
+
+// endSign ends the span of a call to the provider.
+func endSign(span trace.Span, err error) {
+	if err != nil {
+		fail(span, codeOf(err))
+	}
+	span.End()
+}
+
+// fail marks a span with a code, the only text an error leaves there.
+func fail(span trace.Span, code capsign.Code) {
+	if span.IsRecording() {
+		span.SetAttributes(attrErrorType.String(string(code)))
+		span.SetStatus(codes.Error, string(code))
+	}
+}
+
+// metrics are a worker's instruments. The options of each combination of
+// attributes are made once: making them costs more than recording.
+type metrics struct {
+	pool, provider string
+	process        metric.Float64Histogram
+	sign           metric.Float64Histogram
+	options        sync.Map // metricKey → metric.MeasurementOption
+}
+
+// metricKey is one combination of attributes.
+type metricKey struct {
+	lane capsign.Lane
+	alg  capsign.Alg
+	code capsign.Code
+}
+
+// newMetrics makes the instruments of a worker of cfg's pool.
+func newMetrics(cfg Config) *metrics {
+	meter := otel.Meter(scope)
+	m := &metrics{pool: cfg.Pool, provider: cfg.Provider}
+	// The API documents that an instrument comes back usable beside an error.
+	m.process, _ = meter.Float64Histogram("messaging.process.duration", metric.WithUnit("s"),
+		metric.WithDescription("From taking a request to its stored result."))
+	m.sign, _ = meter.Float64Histogram("cap.provider.sign.duration", metric.WithUnit("s"),
+		metric.WithDescription("One call to the key provider."))
+	return m
+}
+
+// processed records the end of one request.
+func (m *metrics) processed(ctx context.Context, lane capsign.Lane, code capsign.Code, d time.Duration) {
+	if m.process.Enabled(ctx) {
+		m.process.Record(ctx, d.Seconds(), m.attributes(metricKey{lane: lane, code: code}))
+	}
+}
+
+// signed records one call to the provider.
+func (m *metrics) signed(ctx context.Context, key capsign.Key, err error, d time.Duration) {
+	if !m.sign.Enabled(ctx) {
+		return
+	}
+	k := metricKey{alg: key.Alg}
+	if err != nil {
+		k.code = codeOf(err)
+	}
+	m.sign.Record(ctx, d.Seconds(), m.attributes(k))
+}
+
+// attributes returns the option for k, made at its first use.
+func (m *metrics) attributes(k metricKey) metric.MeasurementOption {
+	if option, ok := m.options.Load(k); ok {
+		return option.(metric.MeasurementOption)
+	}
+	attrs := []attribute.KeyValue{attrPool.String(m.pool), attrProvider.String(m.provider)}
+	if k.lane != "" {
+		attrs = append(attrs, attrSystem.String("nats"), attrOperation.String("process"), attrLane.String(string(k.lane)))
+	}
+	if k.alg != "" {
+		attrs = append(attrs, attrAlg.String(string(k.alg)))
+	}
+	if k.code != "" {
+		attrs = append(attrs, attrErrorType.String(string(k.code)))
+	}
+	option := metric.WithAttributeSet(attribute.NewSet(attrs...))
+	m.options.Store(k, option)
+	return option
+}

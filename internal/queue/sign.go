@@ -1,0 +1,108 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/capsign/cap/capsign"
+)
+
+// signItems signs a request's items. It takes one of the lane's slots for sure,
+// and for a batch as many more as are free at once, so that a lone batch uses
+// the whole provider and a crowd shares it. A temporary fault fails the request
+// as a whole; any other is the outcome of its item.
+func (w *Worker) signItems(ctx context.Context, l *lane, key capsign.Key, items [][]byte) ([]capsign.Outcome, error) {
+	select {
+	case l.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, capsign.RequestExpired
+	}
+	batch := batch{worker: w, key: key, items: items, outcomes: make([]capsign.Outcome, len(items))}
+	var extra sync.WaitGroup
+	for range len(items) - 1 {
+		if !l.tryExtra(&extra, func() { batch.work(ctx) }) {
+			break
+		}
+	}
+	batch.work(ctx)
+	<-l.slots
+	extra.Wait()
+	if code := batch.temporary.Load(); code != nil {
+		return nil, *code
+	}
+	return batch.outcomes, nil
+}
+
+// tryExtra runs work in a further slot if one is free now.
+func (l *lane) tryExtra(running *sync.WaitGroup, work func()) bool {
+	select {
+	case l.slots <- struct{}{}:
+		running.Go(func() {
+			defer func() { <-l.slots }()
+			work()
+		})
+		return true
+	default:
+		return false
+	}
+}
+
+// batch is the items of one request while they are being signed.
+type batch struct {
+	worker    *Worker
+	key       capsign.Key
+	items     [][]byte
+	outcomes  []capsign.Outcome
+	next      atomic.Int64                 // the first item nobody has taken
+	temporary atomic.Pointer[capsign.Code] // the fault that stops the batch
+}
+
+// work signs items until none is left or a temporary fault stops the batch.
+func (b *batch) work(ctx context.Context) {
+	for b.temporary.Load() == nil {
+		i := int(b.next.Add(1)) - 1
+		if i >= len(b.items) {
+			return
+		}
+		sig, err := b.worker.signOne(ctx, b.key, b.items[i])
+		if err == nil {
+			b.outcomes[i].Signature = sig
+			continue
+		}
+		code := codeOf(err)
+		if code.Fate() == capsign.FateRedelivered {
+			b.temporary.CompareAndSwap(nil, &code)
+			return
+		}
+		b.outcomes[i].Code = code
+	}
+}
+
+// signOne has one message signed and checks what came back.
+func (w *Worker) signOne(ctx context.Context, key capsign.Key, msg []byte) (_ []byte, err error) {
+	began := time.Now()
+	ctx, span := startSign(ctx, w.cfg.Provider)
+	defer func() {
+		if p := recover(); p != nil {
+			w.cfg.Log.ErrorContext(ctx, "provider panicked", "code", string(capsign.Internal), "stack", string(debug.Stack()))
+			err = capsign.Internal
+		}
+		endSign(span, err)
+		w.metrics.signed(ctx, key, err, time.Since(began))
+	}()
+	sig, err := w.cfg.Signer.Sign(ctx, key.KID, msg)
+	if err != nil {
+		return nil, err
+	}
+	if sig.KID != key.KID || sig.Alg != key.Alg {
+		return nil, fmt.Errorf("queue: signature by another key: %w", capsign.Integrity)
+	}
+	if w.cfg.VerifySignatures && key.Verify(msg, sig.Bytes) != nil {
+		return nil, fmt.Errorf("queue: wrong signature: %w", capsign.Integrity)
+	}
+	return sig.Bytes, nil
+}

@@ -1,0 +1,182 @@
+// Package queue takes signing requests from a pool's jobs stream through their
+// whole life: pulled, checked, signed, stored as a write-once result, and only
+// then acknowledged. A crash at any point gives a redelivery, never a second
+// released signature.
+//
+// One request is read downwards: lane.go pulls it, handle.go is its life,
+// sign.go asks the Signer, results.go stores the answer.
+package queue
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/capsign/cap/capsign"
+)
+
+// Signer is what a worker needs of a key provider.
+type Signer interface {
+	// CurrentKID returns the kid that signs when a request names none.
+	CurrentKID(ctx context.Context) (string, error)
+	// Sign signs msg with the key version kid names. It honours ctx's deadline,
+	// is safe for concurrent use, and its errors wrap one capsign.Code.
+	Sign(ctx context.Context, kid string, msg []byte) (capsign.Signature, error)
+}
+
+// Config says which pool a worker serves and within which bounds.
+type Config struct {
+	// Pool is the pool's name.
+	Pool string
+	// Provider is the id of the provider behind Signer.
+	Provider string
+	// Signer signs.
+	Signer Signer
+	// Keys are the key versions that Signer holds.
+	Keys []capsign.Key
+	// VerifySignatures checks each signature against its registered public key
+	// before it is stored. Meant for everything but an in-process software key.
+	VerifySignatures bool
+
+	// Parallelism is how many Sign calls run at once on the bulk lane; zero
+	// means one per CPU. The express lane has as many again, at least two.
+	Parallelism int
+	// Prefetch is how many requests each lane holds that are not yet being
+	// signed; zero means twice Parallelism.
+	Prefetch int
+	// ExpressAckWait and BulkAckWait are how long after a crash a lane's requests
+	// are delivered again; zero means 1 s and 5 s.
+	ExpressAckWait, BulkAckWait time.Duration
+	// MaxDeliveries is after how many deliveries a request is refused with
+	// retries_exhausted and kept as a dead letter; zero means 10.
+	MaxDeliveries int
+
+	// ResultKeep is how long results are kept and the latest expiry a request
+	// may ask for; zero means 24 hours.
+	ResultKeep time.Duration
+	// JobsMaxBytes and ResultsMaxBytes bound the streams' sizes when they are
+	// created; zero means 1 GiB and 4 GiB.
+	JobsMaxBytes, ResultsMaxBytes int64
+	// Replicas is how many servers keep each stream; zero means 1.
+	Replicas int
+
+	// Version is the worker's version as NATS micro announces it, a semantic
+	// version; empty means 0.0.0.
+	Version string
+	// Log receives one line per refusal and none per success above debug; nil
+	// means slog.Default().
+	Log *slog.Logger
+}
+
+// withDefaults returns cfg with its zero values filled in.
+func (cfg Config) withDefaults() Config {
+	cfg.Parallelism = cmp.Or(cfg.Parallelism, runtime.NumCPU())
+	cfg.Prefetch = cmp.Or(cfg.Prefetch, 2*cfg.Parallelism)
+	cfg.ExpressAckWait = cmp.Or(cfg.ExpressAckWait, time.Second)
+	cfg.BulkAckWait = cmp.Or(cfg.BulkAckWait, 5*time.Second)
+	cfg.MaxDeliveries = cmp.Or(cfg.MaxDeliveries, 10)
+	cfg.ResultKeep = cmp.Or(cfg.ResultKeep, 24*time.Hour)
+	cfg.JobsMaxBytes = cmp.Or(cfg.JobsMaxBytes, 1<<30)
+	cfg.ResultsMaxBytes = cmp.Or(cfg.ResultsMaxBytes, 4<<30)
+	cfg.Replicas = cmp.Or(cfg.Replicas, 1)
+	cfg.Version = cmp.Or(cfg.Version, "0.0.0")
+	cfg.Log = cmp.Or(cfg.Log, slog.Default())
+	return cfg
+}
+
+// Worker serves one pool. Start makes one.
+type Worker struct {
+	cfg     Config
+	keys    map[string]capsign.Key // by kid
+	results *results
+	dead    deadLetters
+	metrics *metrics
+	tally   tally
+	lanes   []*lane
+	service interface{ Stop() error }
+
+	abandon context.CancelFunc // ends what is in hand
+	running sync.WaitGroup     // the lanes
+}
+
+// Start prepares the pool's streams, publishes its keys and state, and begins
+// to serve it over nc, which stays the caller's to close after Stop. Errors
+// wrap one capsign.Code.
+func Start(ctx context.Context, nc *nats.Conn, cfg Config) (*Worker, error) {
+	cfg = cfg.withDefaults()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("queue: start: %w", capsign.BrokerUnreachable)
+	}
+	w := &Worker{
+		cfg: cfg, keys: make(map[string]capsign.Key), metrics: newMetrics(cfg),
+		results: &results{js: js}, dead: deadLetters{js: js},
+	}
+	for _, key := range cfg.Keys {
+		w.keys[key.KID] = key
+	}
+	if err := w.open(ctx, nc, js); err != nil {
+		return nil, fmt.Errorf("queue: start: %w", err)
+	}
+	return w, nil
+}
+
+// open prepares the broker's side, then starts the lanes.
+func (w *Worker) open(ctx context.Context, nc *nats.Conn, js jetstream.JetStream) error {
+	if err := provision(ctx, js, w.cfg); err != nil {
+		return err
+	}
+	if err := announce(ctx, js, w.cfg); err != nil {
+		return err
+	}
+	service, err := w.startService(nc)
+	if err != nil {
+		return err
+	}
+	w.service = service
+	// What is in hand outlives ctx: Stop says how long.
+	work, abandon := context.WithCancel(context.WithoutCancel(ctx))
+	w.abandon = abandon
+	w.lanes = []*lane{
+		newLane(js, w.cfg, capsign.Express),
+		newLane(js, w.cfg, capsign.Bulk),
+	}
+	for _, l := range w.lanes {
+		if err := l.bind(ctx); err != nil {
+			return err
+		}
+		w.running.Go(func() { l.run(work, w.handle) })
+	}
+	return nil
+}
+
+// Stop stops pulling requests and waits until those in hand are answered, or
+// until ctx ends: the rest is then abandoned and redelivered to other workers.
+// When it returns, no goroutine of the worker's is left.
+func (w *Worker) Stop(ctx context.Context) error {
+	for _, l := range w.lanes {
+		l.stop()
+	}
+	finished := make(chan struct{})
+	go func() {
+		w.running.Wait()
+		close(finished)
+	}()
+	var err error
+	select {
+	case <-finished:
+	case <-ctx.Done():
+		err = fmt.Errorf("queue: stop: requests abandoned: %w", context.Cause(ctx))
+	}
+	w.abandon()
+	<-finished
+	return errors.Join(err, w.service.Stop())
+}
