@@ -50,13 +50,16 @@ func (c *Client) exchange(ctx context.Context, lane Lane, kid string, items [][]
 		return Result{}, err
 	}
 	defer c.forget(cl)
+	if pool, _ := c.pools.get(c.cfg.Pool); pool.State == PoolPaused {
+		return Result{}, cl.fail(pool.Code)
+	}
+	if err := c.publish(cl); err != nil {
+		return Result{}, cl.fail(BrokerUnreachable)
+	}
 	for {
 		pool, changed := c.pools.get(c.cfg.Pool)
 		if pool.State == PoolPaused {
 			return Result{}, cl.fail(pool.Code)
-		}
-		if err := c.publish(cl); err != nil {
-			return Result{}, cl.fail(BrokerUnreachable)
 		}
 		select {
 		case body := <-cl.answer:
@@ -67,6 +70,9 @@ func (c *Client) exchange(ctx context.Context, lane Lane, kid string, items [][]
 			return c.giveUp(ctx, cl, len(items))
 		case <-changed:
 		case <-time.After(recheck):
+			if err := c.publish(cl); err != nil {
+				return Result{}, cl.fail(BrokerUnreachable)
+			}
 		}
 		if body := c.readStored(ctx, cl); body != nil {
 			return cl.accept(body, len(items))

@@ -102,6 +102,11 @@ func readBucket(ctx context.Context, nc *nats.Conn, bucket string) ([]bucketReco
 		return nil, err
 	}
 	defer watcher.Stop() //nolint:errcheck // the subscription is done with, nothing is lost
+	return presentRecords(ctx, watcher)
+}
+
+// presentRecords takes from a fresh watch what the bucket holds now.
+func presentRecords(ctx context.Context, watcher jetstream.KeyWatcher) ([]bucketRecord, error) {
 	var records []bucketRecord
 	for {
 		select {
@@ -109,7 +114,7 @@ func readBucket(ctx context.Context, nc *nats.Conn, bucket string) ([]bucketReco
 			if !open {
 				return nil, BrokerUnreachable
 			}
-			if entry == nil { // the end of what the bucket holds now
+			if entry == nil { // what comes after is news
 				return records, nil
 			}
 			records = append(records, bucketRecord{entry.Key(), entry.Value()})

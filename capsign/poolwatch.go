@@ -2,6 +2,7 @@ package capsign
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -18,13 +19,18 @@ func FetchPools(ctx context.Context, nc *nats.Conn) (map[string]Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("capsign: fetch pools: %w", err)
 	}
+	return poolsOf(records), nil
+}
+
+// poolsOf decodes the records that are pools' own.
+func poolsOf(records []bucketRecord) map[string]Pool {
 	pools := make(map[string]Pool)
 	for _, record := range records {
 		if pool, err := DecodePool(record.value); err == nil && pool.Name == record.name {
 			pools[pool.Name] = pool
 		}
 	}
-	return pools, nil
+	return pools
 }
 
 // poolWatch follows the states of the pools and tells whoever waits when
@@ -44,17 +50,17 @@ type poolWatch struct {
 // watchPools reads the states of all pools and goes on following them until
 // stop is called.
 func watchPools(ctx context.Context, nc *nats.Conn) (*poolWatch, error) {
-	pools, err := FetchPools(ctx, nc)
-	if err != nil {
-		return nil, err
-	}
 	watcher, err := watchBucket(context.WithoutCancel(ctx), nc, PoolsBucket)
 	if err != nil {
 		return nil, err
 	}
+	records, err := presentRecords(ctx, watcher)
+	if err != nil {
+		return nil, errors.Join(err, watcher.Stop())
+	}
 	w := &poolWatch{
 		watcher: watcher, nc: nc, status: nc.StatusChanged(nats.CONNECTED),
-		quit: make(chan struct{}), pools: pools, changed: make(chan struct{}),
+		quit: make(chan struct{}), pools: poolsOf(records), changed: make(chan struct{}),
 	}
 	w.done.Go(w.follow)
 	return w, nil

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -9,6 +10,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/capsign/cap/capsign"
+)
+
+// A pull waits at the broker for pullExpiry; the broker speaks up every
+// pullHeartbeat meanwhile, and two missed words cast doubt on the consumer.
+const (
+	pullExpiry    = 10 * time.Second
+	pullHeartbeat = time.Second
 )
 
 // maxStoring bounds how many signed requests wait for the store. When the
@@ -32,6 +40,7 @@ type lane struct {
 	storing  chan struct{} // signed and not yet stored
 
 	consumer jetstream.Consumer
+	doubt    chan struct{} // holds one: the consumer may be gone
 	quit     chan struct{}
 	quitOnce sync.Once
 	inHand   sync.WaitGroup
@@ -46,6 +55,7 @@ func newLane(js jetstream.JetStream, cfg Config, name capsign.Lane) *lane {
 		room:    make(chan struct{}, cfg.Prefetch),
 		slots:   make(chan struct{}, cfg.Parallelism),
 		storing: make(chan struct{}, maxStoring),
+		doubt:   make(chan struct{}, 1),
 		quit:    make(chan struct{}),
 	}
 	if name == capsign.Express {
@@ -93,20 +103,37 @@ func (l *lane) pull(ctx context.Context, handle func(context.Context, *lane, jet
 			defer l.held.remove(msg)
 			handle(ctx, l, msg)
 		})
-	}, jetstream.PullMaxMessages(l.prefetch), jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-		l.log.DebugContext(ctx, "pull interrupted", "error", err)
-	}))
+	}, jetstream.PullMaxMessages(l.prefetch), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+			l.log.DebugContext(ctx, "pull interrupted", "error", err)
+			l.suspect()
+		}))
 	if err != nil {
 		return l.pause(ctx, time.Second)
 	}
+	defer consume.Stop()
+	for {
+		select {
+		case <-l.quit:
+			consume.Drain() // hands over what was pulled already
+			<-consume.Closed()
+			return false
+		case <-consume.Closed():
+			return l.pause(ctx, time.Second)
+		case <-l.doubt:
+			if _, err := l.consumer.Info(ctx); errors.Is(err, jetstream.ErrConsumerNotFound) {
+				l.log.WarnContext(ctx, "consumer lost", "code", string(capsign.QueueUnavailable))
+				return true
+			}
+		}
+	}
+}
+
+// suspect has pull look whether the consumer is still there.
+func (l *lane) suspect() {
 	select {
-	case <-l.quit:
-		consume.Drain() // hands over what was pulled already
-		<-consume.Closed()
-		return false
-	case <-consume.Closed():
-		l.log.WarnContext(ctx, "consumer lost", "code", string(capsign.QueueUnavailable))
-		return l.pause(ctx, time.Second)
+	case l.doubt <- struct{}{}:
+	default:
 	}
 }
 
