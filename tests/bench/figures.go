@@ -1,0 +1,92 @@
+package main
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+)
+
+// figure is one kind of number that a row gives.
+type figure string
+
+// The figures, as the table names them.
+const (
+	ofRaw     figure = "of raw"
+	perSecond figure = "signatures/s"
+	cpu       figure = "CPU-ms/signature"
+	serverCPU figure = "CPU-ms/signature, worker and server"
+	p50       figure = "p50 ms"
+	p99       figure = "p99 ms"
+	p50At50   figure = "p50 ms at 50 %"
+	p99At50   figure = "p99 ms at 50 %"
+	p50At80   figure = "p50 ms at 80 %"
+	p99At80   figure = "p99 ms at 80 %"
+	late      figure = "generator late, p99 ms"
+	start     figure = "ms"
+	fsyncs    figure = "fsyncs/message"
+	saturated figure = "signatures/s at saturation"
+	rawRate   figure = "raw signatures/s"
+)
+
+// order is the order of the figures in a row.
+var order = []figure{
+	ofRaw, p50, p99, p50At50, p99At50, p50At80, p99At80, start,
+	cpu, serverCPU, fsyncs, perSecond, saturated, late, rawRate,
+}
+
+// figures are the numbers of one repetition, or their medians.
+type figures map[figure]float64
+
+// goals are the bounds that figures are held to.
+type goals map[figure]float64
+
+// met reports whether a value keeps to the bound of f. Only the share of raw
+// should be high; everything else should be low.
+func (f figure) met(value, bound float64) bool {
+	if f == ofRaw {
+		return value >= bound
+	}
+	return value <= bound
+}
+
+// bound returns f's bound as the table shows it.
+func (f figure) bound(value float64) string {
+	if f == ofRaw {
+		return "≥ " + f.format(value)
+	}
+	return "≤ " + f.format(value)
+}
+
+// format returns a value with the digits that mean something.
+func (f figure) format(value float64) string {
+	digits := 2
+	switch f {
+	case perSecond, saturated, rawRate, start:
+		digits = 0
+	case cpu, serverCPU, ofRaw:
+		digits = 3
+	}
+	return strconv.FormatFloat(value, 'f', digits, 64)
+}
+
+// medians returns the median of each figure over repetitions.
+func medians(samples []figures) figures {
+	values := make(map[figure][]float64)
+	for _, sample := range samples {
+		for f, v := range sample {
+			values[f] = append(values[f], v)
+		}
+	}
+	middle := make(figures)
+	for f, vs := range maps.All(values) {
+		middle[f] = median(vs)
+	}
+	return middle
+}
+
+// median returns the middle of values, or the mean of the middle two.
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	n := len(sorted)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+
+	"github.com/capsign/cap/capsign"
+)
+
+// durability says when the broker acknowledges a message.
+type durability string
+
+// The durabilities that rows are measured with.
+const (
+	lazy   durability = "lazy"   // written to the file; on disk within two minutes
+	always durability = "always" // on disk
+)
+
+// row is one line of work that the table reports on.
+type row struct {
+	id, what string
+	sync     durability // empty where nothing is stored
+	goals    goals
+	measure  func(ctx context.Context, p *pass) (figures, error)
+	// count, where it is set, is the load whose fsyncs are counted, and items how
+	// many signatures one of its messages holds.
+	count load
+	items int
+}
+
+// rows returns all rows in the order of the table.
+func rows() []row {
+	batch := signAll(capsign.ClientConfig{SkipVerify: true})
+	verified := signAll(capsign.ClientConfig{})
+	pipelined := signAll(capsign.ClientConfig{SkipVerify: true, Pack: 1, Window: inFlight})
+	callers := callSign(capsign.ClientConfig{SkipVerify: true}, inFlight)
+	return []row{
+		{
+			id: "P1", what: "batches of 256", sync: lazy,
+			goals: goals{ofRaw: 0.92, cpu: 0.040}, measure: throughput(embeddedSite, lazy, batch),
+		},
+		{
+			id: "P1", what: "batches of 256", sync: always,
+			goals: goals{ofRaw: 0.72}, measure: throughput(embeddedSite, always, batch),
+			count: batch, items: 256,
+		},
+		{
+			id: "P1", what: "batches of 256, client verifies", sync: lazy,
+			measure: throughput(embeddedSite, lazy, verified),
+		},
+		{
+			id: "P2", what: "one per message, 64 in flight", sync: lazy,
+			goals: goals{ofRaw: 0.50}, measure: throughput(embeddedSite, lazy, pipelined),
+		},
+		{
+			id: "P2", what: "one per message, 64 in flight", sync: always,
+			measure: throughput(embeddedSite, always, pipelined), count: pipelined, items: 1,
+		},
+		{
+			id: "P2", what: "64 callers of Sign", sync: lazy,
+			measure: throughput(embeddedSite, lazy, callers),
+		},
+		{
+			id: "P2", what: "64 in flight, client apart", sync: lazy,
+			goals: goals{serverCPU: 0.09}, measure: throughput(ownProcessSite, lazy, pipelined),
+		},
+		{
+			id: "P3", what: "one-off, idle", sync: lazy,
+			goals: goals{p50: 0.5, p99: 1.5}, measure: idle(lazy),
+		},
+		{
+			id: "P3", what: "one-off, idle", sync: always,
+			goals: goals{p50: 1.5, p99: 4}, measure: idle(always),
+			count: callSign(capsign.ClientConfig{}, 1), items: 1,
+		},
+		{
+			id: "P4", what: "one-off under load", sync: lazy,
+			goals: goals{p99At50: 8, p99At80: 20}, measure: openLoop(lazy),
+		},
+		{id: "P4", what: "one-off under load", sync: always, measure: openLoop(always), count: callers, items: 1},
+		{
+			id: "P11", what: "worker's exec to first verified signature", sync: always,
+			goals: goals{start: 100}, measure: coldStart,
+		},
+		{id: "baseline", what: "NATS micro, 64 in flight", measure: throughput(microSite, lazy, callMicro(inFlight))},
+		{id: "baseline", what: "naive JetStream, 64 in flight", sync: lazy, measure: throughput(naiveSite, lazy, callNaive(inFlight))},
+		{id: "baseline", what: "naive JetStream, 64 in flight", sync: always, measure: throughput(naiveSite, always, callNaive(inFlight))},
+	}
+}
+
+// inFlight is how many requests the rows with one signature per message keep
+// under way.
+const inFlight = 64

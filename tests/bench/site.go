@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/capsign/cap/capsign"
+	"github.com/capsign/cap/internal/broker/embedded"
+	"github.com/capsign/cap/internal/queue"
+)
+
+// site is something that signs, reached over loopback TCP.
+type site struct {
+	nc   *nats.Conn // the client's
+	pid  int        // of the serving process; 0 means this one
+	stop func() error
+}
+
+// newSite starts a site in p's directory.
+type newSite func(ctx context.Context, p *pass, sync durability) (*site, error)
+
+// embeddedSite is server and worker inside this process.
+func embeddedSite(ctx context.Context, p *pass, sync durability) (*site, error) {
+	url, stopPool, err := startPool(ctx, p.dir, sync)
+	if err != nil {
+		return nil, err
+	}
+	return connect(url, 0, stopPool)
+}
+
+// connect returns a site with a client's connection to url. The site's stop
+// closes it and calls stop, which is called at once if there is no connecting.
+func connect(url string, pid int, stop func() error) (*site, error) {
+	nc, err := nats.Connect(url)
+	if err != nil {
+		return nil, errors.Join(err, stop())
+	}
+	return &site{nc: nc, pid: pid, stop: func() error {
+		nc.Close()
+		return stop()
+	}}, nil
+}
+
+// startServer starts a server that keeps its files in dir.
+func startServer(dir string, sync durability) (*embedded.Server, error) {
+	return embedded.Start(embedded.Options{
+		Listen: "127.0.0.1:0", StoreDir: dir, LazySync: sync == lazy, Log: slog.New(slog.DiscardHandler),
+	})
+}
+
+// startPool starts a server and a worker with a software key and returns the
+// server's URL.
+func startPool(ctx context.Context, dir string, sync durability) (url string, stop func() error, err error) {
+	server, err := startServer(dir, sync)
+	if err != nil {
+		return "", nil, err
+	}
+	nc, err := nats.Connect(server.URL())
+	if err != nil {
+		server.Stop()
+		return "", nil, err
+	}
+	worker, err := startWorker(ctx, nc)
+	if err != nil {
+		nc.Close()
+		server.Stop()
+		return "", nil, err
+	}
+	return server.URL(), func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		defer cancel()
+		err := worker.Stop(ctx)
+		nc.Close()
+		server.Stop()
+		return err
+	}, nil
+}
+
+// startWorker starts a worker over nc.
+func startWorker(ctx context.Context, nc *nats.Conn) (*queue.Worker, error) {
+	signer, err := newMemorySigner()
+	if err != nil {
+		return nil, err
+	}
+	return queue.Start(ctx, nc, queue.Config{
+		Pool: "default", Provider: capsign.ProviderSoftware, Signer: signer,
+		Keys: []capsign.Key{signer.key},
+		Log:  slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
+}
