@@ -120,7 +120,7 @@ func salvage(body []byte, err error) (Request, error) {
 	if json.Unmarshal(body, &envelope) != nil || CheckRequestID(envelope.ID) != nil {
 		return Request{}, err
 	}
-	if envelope.V != Version {
+	if envelope.V != 0 && envelope.V != Version {
 		err = fmt.Errorf("capsign: request version %d: %w", envelope.V, UnsupportedVersion)
 	}
 	return Request{ID: envelope.ID}, err
@@ -129,12 +129,14 @@ func salvage(body []byte, err error) (Request, error) {
 // check holds a decoded request to the rules that need nothing but itself.
 func (r *Request) check() error {
 	switch {
+	case r.V == 0:
+		return fmt.Errorf("capsign: request without a version: %w", BadRequest)
 	case r.V != Version:
 		return fmt.Errorf("capsign: request version %d: %w", r.V, UnsupportedVersion)
 	case CheckRequestID(r.ID) != nil:
 		return CheckRequestID(r.ID)
-	case r.Expires.Location() != time.UTC:
-		return fmt.Errorf("capsign: request: exp is not in UTC: %w", BadRequest)
+	case r.Expires.IsZero() || r.Expires.Location() != time.UTC:
+		return fmt.Errorf("capsign: request: exp is not an instant in UTC: %w", BadRequest)
 	case CheckToken(r.Tenant) != nil || CheckToken(r.Pool) != nil:
 		return fmt.Errorf("capsign: request: tenant or pool: %w", BadRequest)
 	case CheckKeyName(r.Key) != nil:

@@ -1,0 +1,226 @@
+// Package tests holds what spans cap's packages: the commands as a user runs
+// them, against real brokers that get killed.
+package tests
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/capsign/cap/capsign"
+)
+
+// binaries builds the commands that the tests run, once.
+var binaries = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "cap-tests-")
+	if err != nil {
+		return "", fmt.Errorf("make a directory: %w", err)
+	}
+	for _, pkg := range []string{
+		"github.com/capsign/cap/cmd/worker", "github.com/capsign/cap/cmd/cap", "github.com/nats-io/nats-server/v2",
+	} {
+		build := exec.Command("go", "build", "-o", dir+string(filepath.Separator), pkg)
+		build.Stderr = os.Stderr
+		if err := build.Run(); err != nil {
+			return dir, fmt.Errorf("build %s: %w", pkg, err)
+		}
+	}
+	// The module's name is its major version's; the command's is not.
+	return dir, nil
+})
+
+// TestMain removes what the tests built.
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if built {
+		dir, _ := binaries()
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(status)
+}
+
+// built says that binaries was called.
+var built bool
+
+// site is the processes of one test: a broker and workers that share one key.
+type site struct {
+	t     *testing.T
+	dir   string
+	port  int
+	kills int
+
+	mu        sync.Mutex
+	processes map[string]*exec.Cmd
+}
+
+// newSite returns a site without processes yet. All of them end with the test.
+func newSite(t *testing.T) *site {
+	t.Helper()
+	built = true
+	if _, err := binaries(); err != nil {
+		t.Fatal(err)
+	}
+	s := &site{t: t, dir: t.TempDir(), port: freePort(t), processes: make(map[string]*exec.Cmd)}
+	t.Cleanup(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, process := range s.processes {
+			_ = process.Process.Kill()
+			_ = process.Wait()
+		}
+	})
+	return s
+}
+
+// freePort returns a loopback port that nobody listens on.
+func freePort(t *testing.T) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port
+}
+
+// url is where the site's broker listens.
+func (s *site) url() string { return fmt.Sprintf("nats://127.0.0.1:%d", s.port) }
+
+// run starts a process under a name. Its output goes to the test's log when
+// the test fails.
+func (s *site) run(name, command string, args ...string) {
+	s.t.Helper()
+	dir, _ := binaries()
+	log, err := os.OpenFile(filepath.Join(s.dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer log.Close()
+	process := exec.Command(filepath.Join(dir, command), args...)
+	process.Stdout, process.Stderr, process.Dir = log, log, s.dir
+	if err := process.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.processes[name] = process
+}
+
+// kill ends a process as a power cut of its own would, and waits for that.
+func (s *site) kill(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	process := s.processes[name]
+	delete(s.processes, name)
+	_ = process.Process.Kill()
+	_ = process.Wait()
+	s.kills++
+}
+
+// startServer starts the broker and waits until it answers.
+func (s *site) startServer() {
+	s.t.Helper()
+	conf := filepath.Join(s.dir, "nats.conf")
+	text := fmt.Sprintf("listen: 127.0.0.1:%d\njetstream { store_dir: %q, sync_interval: always }\n", s.port, filepath.Join(s.dir, "store"))
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	s.run("server", "nats-server", "-c", conf)
+	s.connect().Close()
+}
+
+// restartServer kills the broker and starts it again on its files.
+func (s *site) restartServer() {
+	s.kill("server")
+	s.startServer()
+}
+
+// startWorker starts a worker with a data directory of its own and the key
+// that all the site's workers share, and waits until it serves.
+func (s *site) startWorker(name string) {
+	s.t.Helper()
+	conf := filepath.Join(s.dir, "key.yaml")
+	text := fmt.Sprintf("key:\n  provider: software\n  software:\n    dir: %q\n    generate: true\n", filepath.Join(s.dir, "keys"))
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	s.run(name, "worker", "--config", conf, "--nats", s.url(), "--data", filepath.Join(s.dir, "data-"+name))
+	s.awaitPool()
+}
+
+// restartWorker kills a worker and starts it again.
+func (s *site) restartWorker(name string) {
+	s.kill(name)
+	s.startWorker(name)
+}
+
+// startEmbedded starts a worker that brings its broker along.
+func (s *site) startEmbedded() {
+	s.t.Helper()
+	s.run("embedded", "worker", "--listen", fmt.Sprintf("127.0.0.1:%d", s.port), "--data", filepath.Join(s.dir, "data"))
+	s.awaitPool()
+}
+
+// restartEmbedded kills such a worker and starts it again on its files.
+func (s *site) restartEmbedded() {
+	s.kill("embedded")
+	s.startEmbedded()
+}
+
+// awaitPool waits until the broker knows the pool.
+func (s *site) awaitPool() {
+	s.t.Helper()
+	nc := s.connect()
+	defer nc.Close()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
+	defer cancel()
+	for {
+		pools, err := capsign.FetchPools(ctx, nc)
+		if err == nil && len(pools) == 1 {
+			return
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			s.t.Fatalf("no pool: %v", err)
+		}
+	}
+}
+
+// connect returns a connection that outlives the broker's restarts and ends
+// with the test. It returns when the broker's JetStream answers.
+func (s *site) connect() *nats.Conn {
+	s.t.Helper()
+	nc, err := nats.Connect(s.url(), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	for {
+		tryCtx, cancel := context.WithTimeout(ctx, time.Second)
+		_, err := js.AccountInfo(tryCtx)
+		cancel()
+		if err == nil {
+			return nc
+		}
+		if ctx.Err() != nil {
+			s.t.Fatalf("no broker: %v", err)
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+}
