@@ -1,0 +1,204 @@
+// Package config reads a worker's configuration: one struct, loaded strictly,
+// with every fault of a file reported at once. Secrets are not part of it: the
+// file names environment variables and files that hold them.
+package config
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/capsign/cap/capsign"
+)
+
+// DefaultListen is where the embedded server listens unless told otherwise.
+const DefaultListen = "127.0.0.1:4222"
+
+// DefaultKeyName is the name of a key that nothing else names.
+const DefaultKeyName = "cap-signing"
+
+// Config is everything a worker is told. Its zero value is not usable; Default
+// is. What the OTEL_* environment variables say is said only there.
+type Config struct {
+	// Key says which key signs, and where it is kept.
+	Key Key `yaml:"key"`
+	// Pool is the pool the worker serves, 1 to 32 characters out of A-Z, a-z,
+	// 0-9, "_" and "-". Default "default".
+	Pool string `yaml:"pool"`
+	// Data is the directory that keeps what outlives a worker: the embedded
+	// server's state and software keys. A relative path starts at the working
+	// directory. Default "./data".
+	Data string `yaml:"data"`
+	// NATS says which broker to use; its zero value is the embedded server.
+	NATS NATS `yaml:"nats"`
+	// Queue bounds the worker's work and what the broker keeps of it.
+	Queue Queue `yaml:"queue"`
+	// Log says what is logged, and how.
+	Log Log `yaml:"log"`
+}
+
+// Key names one key and the provider that holds it. Only the section of the
+// selected provider is used; the others may stand beside it.
+type Key struct {
+	// Name is the key's logical name, which goes into its kid. Empty means what
+	// [Config.KeyName] says.
+	Name string `yaml:"name"`
+	// Provider is software, pkcs11 or cloudkms. It must be given where there is
+	// a key section; without one it is software.
+	Provider string `yaml:"provider"`
+	// Software keeps keys in files. Its zero value is usable.
+	Software Software `yaml:"software"`
+	// PKCS11 is an HSM, a token or a TPM behind a PKCS#11 module.
+	PKCS11 PKCS11 `yaml:"pkcs11"`
+	// CloudKMS is a key in a cloud's key management service.
+	CloudKMS CloudKMS `yaml:"cloudkms"`
+}
+
+// Software says where key files are and how they are protected.
+type Software struct {
+	// Dir is the directory of the key files; empty means keys under Data.
+	Dir string `yaml:"dir"`
+	// Alg is the algorithm a generated key gets, Ed25519 or ES256. Default
+	// Ed25519.
+	Alg capsign.Alg `yaml:"alg"`
+	// PassphraseEnv names the environment variable that holds the passphrase of
+	// the key files; empty means PassphraseFile.
+	PassphraseEnv string `yaml:"passphrase_env"`
+	// PassphraseFile is the path of a file that holds it. Where both are empty
+	// the key files are not encrypted.
+	PassphraseFile string `yaml:"passphrase_file"`
+	// Generate makes a key where there is none yet; false refuses to start.
+	// Default true.
+	Generate bool `yaml:"generate"`
+}
+
+// PKCS11 says where a token's key is found. Module, KeyLabel and one of PINEnv
+// and PINFile must be given.
+type PKCS11 struct {
+	// Module is the absolute path of the vendor's library.
+	Module string `yaml:"module"`
+	// Slot is the token's slot id; nil means the one token that holds the key,
+	// whichever its slot. Zero is a slot like any other.
+	Slot *uint `yaml:"slot"`
+	// PINEnv names the environment variable that holds the user PIN; empty
+	// means PINFile.
+	PINEnv string `yaml:"pin_env"`
+	// PINFile is the path of a file that holds it; empty means PINEnv.
+	PINFile string `yaml:"pin_file"`
+	// KeyLabel is the key pair's CKA_LABEL.
+	KeyLabel string `yaml:"key_label"`
+}
+
+// CloudKMS says where a cloud key is found. All but Version must be given.
+type CloudKMS struct {
+	// Project is the project that owns the key ring.
+	Project string `yaml:"project"`
+	// Location is the key ring's location.
+	Location string `yaml:"location"`
+	// KeyRing is the key ring's name.
+	KeyRing string `yaml:"keyring"`
+	// Key is the key's name in the ring.
+	Key string `yaml:"key"`
+	// Version is the key version's number or "latest", which is resolved once,
+	// when the worker starts. Empty means "latest".
+	Version string `yaml:"version"`
+}
+
+// NATS says which broker to use. URL, Context and Listen exclude one another;
+// where all are empty the embedded server runs on [DefaultListen].
+type NATS struct {
+	// URL is a server, or several of one cluster with commas. It holds no user
+	// or password: Creds does. Empty means Context or the embedded server.
+	URL string `yaml:"url"`
+	// Context is the name of a context of the nats command's, which brings its
+	// own credentials. Empty means URL or the embedded server.
+	Context string `yaml:"context"`
+	// Creds is the path of a credentials file and goes with URL; empty means
+	// none.
+	Creds string `yaml:"creds"`
+	// Listen is the loopback address and port of the embedded server; port 0
+	// picks a free one. Empty means [DefaultListen].
+	Listen string `yaml:"listen"`
+	// AllowLazySync accepts a broker that acknowledges messages before they are
+	// on disk: a power cut then loses requests. False refuses to start.
+	AllowLazySync bool `yaml:"allow_lazy_sync"`
+}
+
+// Queue bounds the work in hand and what the broker keeps. Sizes, ages and
+// replicas apply when a stream is created; existing ones stay as they are.
+type Queue struct {
+	// Parallelism is how many signatures are made at once; zero means one per
+	// CPU.
+	Parallelism int `yaml:"parallelism"`
+	// Prefetch is how many requests each lane holds beyond those being signed;
+	// zero means twice Parallelism.
+	Prefetch int `yaml:"prefetch"`
+	// ExpressAckWait is how long after a crash a one-off's request is delivered
+	// to another worker. Default 1 s.
+	ExpressAckWait time.Duration `yaml:"express_ack_wait"`
+	// BulkAckWait is the same for a pipeline's. Default 5 s.
+	BulkAckWait time.Duration `yaml:"bulk_ack_wait"`
+	// MaxDeliveries is after how many deliveries a request is given up and kept
+	// as a dead letter. Default 10.
+	MaxDeliveries int `yaml:"max_deliveries"`
+	// ResultKeep is how long results are kept, and the latest expiry a request
+	// may ask for. Default 24 hours.
+	ResultKeep time.Duration `yaml:"result_keep"`
+	// JobsMaxBytes bounds the pool's queued requests. Default 1 GiB.
+	JobsMaxBytes int64 `yaml:"jobs_max_bytes"`
+	// ResultsMaxBytes bounds the kept results of all pools. Default 4 GiB.
+	ResultsMaxBytes int64 `yaml:"results_max_bytes"`
+	// Replicas is how many of a cluster's servers keep each stream, 1 to 5.
+	// Default 1.
+	Replicas int `yaml:"replicas"`
+	// VerifySignatures checks a software key's signatures before they leave,
+	// which doubles their cost. Those of other providers are always checked.
+	VerifySignatures bool `yaml:"verify_signatures"`
+}
+
+// Log says what is logged, and how. No level logs a message or a secret.
+type Log struct {
+	// Level is the least level that is logged. Its zero value, the default, is
+	// info.
+	Level slog.Level `yaml:"level"`
+	// Format is text or json. Default text.
+	Format string `yaml:"format"`
+}
+
+// Default returns the configuration of a worker without arguments: a software
+// key, made at the first start, behind the embedded server.
+func Default() Config {
+	return Config{
+		Key:  Key{Provider: capsign.ProviderSoftware, Software: Software{Alg: capsign.Ed25519, Generate: true}},
+		Pool: "default",
+		Data: "./data",
+		Queue: Queue{
+			ExpressAckWait:  time.Second,
+			BulkAckWait:     5 * time.Second,
+			MaxDeliveries:   10,
+			ResultKeep:      24 * time.Hour,
+			JobsMaxBytes:    1 << 30,
+			ResultsMaxBytes: 4 << 30,
+			Replicas:        1,
+		},
+		Log: Log{Format: "text"},
+	}
+}
+
+// KeyName returns the key's logical name: key.name where it is given, else the
+// name the selected provider knows the key by (pkcs11.key_label, cloudkms.key),
+// else [DefaultKeyName]. A section that is not in use never changes it, since
+// the kid would change with it.
+func (c Config) KeyName() string {
+	name := c.Key.Name
+	switch {
+	case name != "":
+	case c.Key.Provider == capsign.ProviderPKCS11:
+		name = c.Key.PKCS11.KeyLabel
+	case c.Key.Provider == capsign.ProviderCloudKMS:
+		name = c.Key.CloudKMS.Key
+	}
+	if name == "" {
+		return DefaultKeyName
+	}
+	return name
+}

@@ -1,0 +1,155 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// decoder fills a struct from a YAML tree and goes on after a fault. It works
+// on the tree rather than leave it to the yaml package, which stops at some
+// faults and quotes values in others.
+type decoder struct {
+	faults []Fault
+	// at holds the place of every key that was given.
+	at map[string]*yaml.Node
+	// unread holds the keys whose value could not be read.
+	unread map[string]bool
+}
+
+// decode fills cfg from root.
+func (d *decoder) decode(root *yaml.Node, cfg *Config) {
+	d.at, d.unread = map[string]*yaml.Node{"": root}, map[string]bool{}
+	d.value("", root, reflect.ValueOf(cfg).Elem())
+	if d.given("key") && !d.given("key.provider") {
+		cfg.Key.Provider = "" // a forgotten provider must not mean another key
+	}
+}
+
+// given reports whether the file has key.
+func (d *decoder) given(key string) bool { return d.at[key] != nil }
+
+// fail notes that the value of key cannot be read.
+func (d *decoder) fail(key, problem string) {
+	d.unread[key] = true
+	d.faults = append(d.faults, d.locate(Fault{Key: key, Problem: problem}))
+}
+
+// locate gives a fault the place of its key, or of the section it misses in.
+func (d *decoder) locate(f Fault) Fault {
+	node, key := d.at[f.Key], f.Key
+	for node == nil {
+		key = parent(key)
+		node = d.at[key]
+	}
+	f.Line, f.Column = node.Line, node.Column
+	return f
+}
+
+// with returns all faults: those of the tree and, of those that checks of the
+// values found, the ones of values that could be read.
+func (d *decoder) with(checks []Fault) []Fault {
+	for _, f := range checks {
+		if !d.isUnread(f.Key) {
+			d.faults = append(d.faults, d.locate(f))
+		}
+	}
+	return d.faults
+}
+
+// isUnread reports whether the value of key, or a section it is in, could not
+// be read.
+func (d *decoder) isUnread(key string) bool {
+	for ; key != ""; key = parent(key) {
+		if d.unread[key] {
+			return true
+		}
+	}
+	return d.unread[""]
+}
+
+// value fills one field from node.
+func (d *decoder) value(key string, node *yaml.Node, into reflect.Value) {
+	switch {
+	case node.Kind == yaml.AliasNode, node.Anchor != "":
+		d.fail(key, "anchors and aliases are not supported; write the value out")
+	case node.Style&yaml.TaggedStyle != 0:
+		d.fail(key, "tags are not supported")
+	case node.Tag == "!!null":
+		d.fail(key, "has no value; give it one or remove it")
+	case into.Kind() == reflect.Struct:
+		d.section(key, node, into)
+	case node.Kind != yaml.ScalarNode:
+		d.fail(key, "must be "+expects(into))
+	default:
+		if problem := setScalar(node, into); problem != "" {
+			d.fail(key, problem)
+		}
+	}
+}
+
+// section fills a struct from a mapping.
+func (d *decoder) section(key string, node *yaml.Node, into reflect.Value) {
+	if node.Kind != yaml.MappingNode {
+		d.fail(key, "must be a section of keys and values")
+		return
+	}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		d.entry(key, node.Content[i], node.Content[i+1], into)
+	}
+}
+
+// entry fills the field that one key of a section names.
+func (d *decoder) entry(section string, name, value *yaml.Node, into reflect.Value) {
+	key := join(section, name.Value)
+	field, known := fieldOf(into, name)
+	switch {
+	case !known:
+		fault := unknownKey(section, name, value, into.Type())
+		fault.Line, fault.Column = name.Line, name.Column
+		d.faults = append(d.faults, fault)
+	case d.given(key):
+		problem := fmt.Sprintf("given twice; first on line %d", d.at[key].Line)
+		d.faults = append(d.faults, Fault{name.Line, name.Column, key, problem})
+	default:
+		d.at[key] = name
+		d.value(key, value, field)
+	}
+}
+
+// fieldOf returns the field of section that a key names.
+func fieldOf(section reflect.Value, name *yaml.Node) (reflect.Value, bool) {
+	if name.Kind != yaml.ScalarNode || name.Anchor != "" || name.Style&yaml.TaggedStyle != 0 {
+		return reflect.Value{}, false
+	}
+	for i, known := range keysOf(section.Type()) {
+		if known == name.Value {
+			return section.Field(i), true
+		}
+	}
+	return reflect.Value{}, false
+}
+
+// keysOf returns the keys of a section's fields, in order.
+func keysOf(section reflect.Type) []string {
+	keys := make([]string, section.NumField())
+	for i := range keys {
+		keys[i] = section.Field(i).Tag.Get("yaml")
+	}
+	return keys
+}
+
+// join returns the dotted key of name in section.
+func join(section, name string) string {
+	if section == "" {
+		return name
+	}
+	return section + "." + name
+}
+
+// parent returns the section of a dotted key, "" for the file's.
+func parent(key string) string {
+	return key[:max(strings.LastIndexByte(key, '.'), 0)]
+}

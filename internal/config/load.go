@@ -1,0 +1,113 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"go.yaml.in/yaml/v4"
+	"go.yaml.in/yaml/v4/plugin/loaderlimits"
+)
+
+// maxSize and maxDepth bound a file; what it takes to say everything is far
+// below both.
+const (
+	maxSize  = 1 << 20
+	maxDepth = 16
+)
+
+// Load reads and checks the configuration file at path. What the file does not
+// say is as in [Default]. An error is an [*Error] with every fault found; it
+// names neither path nor values.
+func Load(path string) (Config, error) {
+	data, err := read(path)
+	if err != nil {
+		return Config{}, err
+	}
+	return Parse(data)
+}
+
+// Parse is [Load] for a file's content.
+func Parse(data []byte) (Config, error) {
+	root, faults := parseYAML(data)
+	if root == nil {
+		return Config{}, asError(faults)
+	}
+	cfg := Default()
+	d := decoder{faults: faults}
+	d.decode(root, &cfg)
+	if err := asError(d.with(cfg.faults())); err != nil {
+		return Config{}, err
+	}
+	return cfg, nil
+}
+
+// read returns the content of a regular file. It neither waits for a FIFO's
+// writer nor reads a device.
+func read(path string) ([]byte, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, refuse(openProblem(err))
+	}
+	defer file.Close() //nolint:errcheck // it was only read
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		return nil, refuse("the file cannot be read")
+	case info.IsDir():
+		return nil, refuse("a directory is not a configuration file")
+	case !info.Mode().IsRegular():
+		return nil, refuse("not a regular file")
+	}
+	data, err := io.ReadAll(io.LimitReader(file, maxSize+1))
+	if err != nil {
+		return nil, refuse("the file cannot be read")
+	}
+	return data, nil
+}
+
+// openProblem says why a file did not open, without its path.
+func openProblem(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "the file does not exist"
+	case errors.Is(err, fs.ErrPermission):
+		return "no permission to read the file"
+	}
+	return "the file cannot be opened"
+}
+
+// parseYAML returns the root of the one document in data, or nil where there is
+// none to go on with, and the faults so far.
+func parseYAML(data []byte) (*yaml.Node, []Fault) {
+	if len(data) > maxSize {
+		return nil, []Fault{{Problem: fmt.Sprintf("the file is larger than %d bytes", maxSize)}}
+	}
+	if fault, ok := notText(data); ok {
+		return nil, []Fault{fault}
+	}
+	limits := loaderlimits.New(loaderlimits.DepthValue(maxDepth))
+	loader, err := yaml.NewLoader(bytes.NewReader(data), yaml.WithPlugin(limits))
+	if err != nil {
+		return nil, []Fault{{Problem: "the file cannot be read as YAML"}}
+	}
+	var document, extra yaml.Node
+	switch err := loader.Load(&document); {
+	case errors.Is(err, io.EOF), err == nil && document.Content[0].Tag == "!!null":
+		return nil, []Fault{{Problem: "the file says nothing; leave it out to run with the defaults"}}
+	case err != nil:
+		return nil, []Fault{syntaxFault(err, data)}
+	}
+	root := document.Content[0]
+	switch err := loader.Load(&extra); {
+	case err == nil:
+		return root, []Fault{{extra.Line, extra.Column, "", "a second document starts here; only one is read"}}
+	case !errors.Is(err, io.EOF):
+		return root, []Fault{syntaxFault(err, data)}
+	}
+	return root, nil
+}
