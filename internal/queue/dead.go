@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/capsign/cap/capsign"
@@ -35,10 +36,10 @@ type DeadLetter struct {
 }
 
 // keep stores a dead letter and returns when the broker has it.
-func (d deadLetters) keep(ctx context.Context, pool, id string, code capsign.Code, msg jetstream.Msg) error {
+func (d deadLetters) keep(ctx context.Context, pool, id string, code capsign.Code, msg *nats.Msg) error {
 	letter := DeadLetter{
-		V: capsign.Version, Subject: msg.Subject(), ID: id, Code: code,
-		Deliveries: deliveries(msg), At: time.Now().UTC(), Body: msg.Data(),
+		V: capsign.Version, Subject: msg.Subject, ID: id, Code: code,
+		Deliveries: deliveries(msg), At: time.Now().UTC(), Body: msg.Data,
 	}
 	data, err := json.Marshal(letter)
 	if err != nil {

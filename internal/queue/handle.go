@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"
 
 	"github.com/capsign/cap/capsign"
 )
@@ -15,7 +15,7 @@ import (
 // handle is one request's whole life: decode, deadline, may this key sign this,
 // already answered, sign, verify, store the result, acknowledge. Only a stored
 // result lets the message go; a temporary fault gives it back for later.
-func (w *Worker) handle(ctx context.Context, l *lane, msg jetstream.Msg) {
+func (w *Worker) handle(ctx context.Context, l *lane, msg *nats.Msg) {
 	began := time.Now()
 	ctx, span := startProcess(ctx, w.cfg.Pool, l.name, msg)
 	code := w.process(ctx, l, msg)
@@ -29,19 +29,19 @@ func (w *Worker) handle(ctx context.Context, l *lane, msg jetstream.Msg) {
 
 // process does handle's work and returns the code of a refusal, or "" where
 // every item has its outcome.
-func (w *Worker) process(ctx context.Context, l *lane, msg jetstream.Msg) (code capsign.Code) {
-	waiting := true // in the lane's room, until signed
+func (w *Worker) process(ctx context.Context, l *lane, msg *nats.Msg) (code capsign.Code) {
+	waiting := true // takes up the lane's room, until signed
 	defer func() {
 		if waiting {
-			<-l.room
+			l.pull.release()
 		}
 	}()
 
-	job, err := capsign.ParseJobSubject(msg.Subject())
+	job, err := capsign.ParseJobSubject(msg.Subject)
 	if err != nil {
 		return w.discard(ctx, msg, "", err)
 	}
-	req, err := capsign.DecodeRequest(msg.Data())
+	req, err := capsign.DecodeRequest(msg.Data)
 	if req.ID == "" {
 		return w.discard(ctx, msg, "", err) // nothing to answer under
 	}
@@ -67,7 +67,7 @@ func (w *Worker) process(ctx context.Context, l *lane, msg jetstream.Msg) (code 
 		}
 		res = capsign.Result{Code: code}
 	}
-	res.V, res.ID, res.RequestSHA256 = capsign.Version, req.ID, capsign.BodySHA256(msg.Data())
+	res.V, res.ID, res.RequestSHA256 = capsign.Version, req.ID, capsign.BodySHA256(msg.Data)
 
 	waiting = false
 	l.signed(ctx)
@@ -132,18 +132,18 @@ func (w *Worker) authorize(ctx context.Context, job capsign.Job, req capsign.Req
 
 // discard keeps a message that can have no result, or no more tries, as a dead
 // letter and takes it out of the queue.
-func (w *Worker) discard(ctx context.Context, msg jetstream.Msg, id string, err error) capsign.Code {
+func (w *Worker) discard(ctx context.Context, msg *nats.Msg, id string, err error) capsign.Code {
 	code := codeOf(err)
 	if w.dead.keep(ctx, w.cfg.Pool, id, code, msg) != nil {
 		_ = msg.NakWithDelay(time.Second)
 		return code
 	}
-	_ = msg.TermWithReason(string(code)) // unsent, the message comes back and is discarded again
+	_ = msg.Term() // unsent, the message comes back and is discarded again
 	return code
 }
 
 // deliveries returns how often the message was delivered, this time included.
-func deliveries(msg jetstream.Msg) int {
+func deliveries(msg *nats.Msg) int {
 	meta, err := msg.Metadata()
 	if err != nil {
 		return 1

@@ -7,55 +7,45 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/capsign/cap/capsign"
-)
-
-// A pull waits at the broker for pullExpiry; the broker speaks up every
-// pullHeartbeat meanwhile, and two missed words cast doubt on the consumer.
-const (
-	pullExpiry    = 10 * time.Second
-	pullHeartbeat = time.Second
 )
 
 // maxStoring bounds how many signed requests wait for the store. When the
 // store takes nothing, this is where a lane comes to rest.
 const maxStoring = 256
 
-// lane pulls the requests of one lane. It never holds more than it has room
+// lane serves the requests of one lane. It never holds more than it has room
 // for, and tells the broker about everything it holds before the broker would
 // deliver it again.
 type lane struct {
 	js      jetstream.JetStream
-	config  jetstream.ConsumerConfig
 	jobs    string // the stream's name
+	config  jetstream.ConsumerConfig
 	name    capsign.Lane
 	ackWait time.Duration
 	log     *slog.Logger
 
-	prefetch int
-	room     chan struct{} // pulled and not yet signed
-	slots    chan struct{} // being signed
-	storing  chan struct{} // signed and not yet stored
+	pull    puller
+	sub     *nats.Subscription
+	held    held
+	slots   chan struct{} // being signed
+	storing chan struct{} // signed and not yet stored
 
-	consumer jetstream.Consumer
-	doubt    chan struct{} // holds one: the consumer may be gone
 	quit     chan struct{}
 	quitOnce sync.Once
 	inHand   sync.WaitGroup
-	held     held
 }
 
 // newLane returns the lane of this name in cfg's pool.
-func newLane(js jetstream.JetStream, cfg Config, name capsign.Lane) *lane {
+func newLane(nc *nats.Conn, js jetstream.JetStream, cfg Config, name capsign.Lane) *lane {
 	l := &lane{
 		js: js, jobs: capsign.JobsStream(cfg.Pool), name: name, ackWait: cfg.BulkAckWait,
-		log: cfg.Log.With("lane", string(name)), prefetch: cfg.Prefetch,
-		room:    make(chan struct{}, cfg.Prefetch),
+		log:     cfg.Log.With("lane", string(name)),
 		slots:   make(chan struct{}, cfg.Parallelism),
 		storing: make(chan struct{}, maxStoring),
-		doubt:   make(chan struct{}, 1),
 		quit:    make(chan struct{}),
 	}
 	if name == capsign.Express {
@@ -63,89 +53,103 @@ func newLane(js jetstream.JetStream, cfg Config, name capsign.Lane) *lane {
 		l.slots = make(chan struct{}, max(2, cfg.Parallelism))
 	}
 	l.config = consumerConfig(cfg.Pool, name, l.ackWait)
+	l.pull = puller{
+		nc: nc, next: "$JS.API.CONSUMER.MSG.NEXT." + l.jobs + "." + l.config.Durable,
+		inbox: nc.NewInbox(), room: cfg.Prefetch,
+	}
 	return l
 }
 
 // bind finds or creates the lane's durable consumer.
 func (l *lane) bind(ctx context.Context) error {
-	consumer, err := l.js.CreateOrUpdateConsumer(ctx, l.jobs, l.config)
-	if err != nil {
+	if _, err := l.js.CreateOrUpdateConsumer(ctx, l.jobs, l.config); err != nil {
 		return streamCode(err)
 	}
-	l.consumer = consumer
 	return nil
 }
 
-// run hands each request to handle, in a goroutine of its own, until stop is
-// called, and returns when all of them are done. A consumer that is lost is
-// made anew.
-func (l *lane) run(ctx context.Context, handle func(context.Context, *lane, jetstream.Msg)) {
-	var keeping sync.WaitGroup
-	keepCtx, keepDone := context.WithCancel(ctx)
-	keeping.Go(func() { l.held.keep(keepCtx, l.ackWait/3) })
-	defer keeping.Wait()
-	defer keepDone()
-	defer l.inHand.Wait()
-
-	for l.pull(ctx, handle) {
-		for l.bind(ctx) != nil && l.pause(ctx, time.Second) {
-		}
+// start begins to pull requests and hands each to handle, in a goroutine of its
+// own and with the context work.
+func (l *lane) start(ctx, work context.Context, handle func(context.Context, *lane, *nats.Msg)) (err error) {
+	if err := l.bind(ctx); err != nil {
+		return err
 	}
-}
-
-// pull serves one subscription to the consumer. It reports whether there
-// should be another: false after stop, true when the consumer was lost.
-func (l *lane) pull(ctx context.Context, handle func(context.Context, *lane, jetstream.Msg)) bool {
-	consume, err := l.consumer.Consume(func(msg jetstream.Msg) {
-		l.room <- struct{}{} // blocks the subscription, and so the pulling
+	l.pull.take = func(msg *nats.Msg) {
 		l.held.add(msg)
 		l.inHand.Go(func() {
 			defer l.held.remove(msg)
-			handle(ctx, l, msg)
+			handle(work, l, msg)
 		})
-	}, jetstream.PullMaxMessages(l.prefetch), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat),
-		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-			l.log.DebugContext(ctx, "pull interrupted", "error", err)
-			l.suspect()
-		}))
-	if err != nil {
-		return l.pause(ctx, time.Second)
 	}
-	defer consume.Stop()
+	if l.sub, err = l.pull.start(); err != nil {
+		return capsign.BrokerUnreachable
+	}
+	return nil
+}
+
+// run keeps the lane going until stop is called and returns when everything in
+// hand is done; what is still in hand when work ends is abandoned.
+func (l *lane) run(work context.Context) {
+	ctx, done := context.WithCancel(work)
+	var keeping sync.WaitGroup
+	keeping.Go(func() { l.held.keep(ctx, l.ackWait/3) })
+	keeping.Go(func() { l.watch(ctx) })
+	<-l.quit
+	l.pull.end()
+	l.drain(work)
+	l.inHand.Wait()
+	done()
+	keeping.Wait()
+}
+
+// drain ends the subscription once what is on its way has been taken: the
+// broker forgets our pulls with it.
+func (l *lane) drain(ctx context.Context) {
+	closed := l.sub.StatusChanged(nats.SubscriptionClosed)
+	if l.sub.Drain() != nil {
+		return // the connection is closed, and nothing more will come
+	}
+	select {
+	case <-closed:
+	case <-ctx.Done():
+		_ = l.sub.Unsubscribe() // closed in between, if it fails
+	}
+}
+
+// watch asks anew whenever the connection was lost in between, or the broker
+// has fallen silent; a consumer that is gone is made again.
+func (l *lane) watch(ctx context.Context) {
+	connected := l.pull.nc.StatusChanged(nats.CONNECTED)
+	defer l.pull.nc.RemoveStatusListener(connected)
+	ticker := time.NewTicker(pullHeartbeat)
+	defer ticker.Stop()
 	for {
 		select {
-		case <-l.quit:
-			consume.Drain() // hands over what was pulled already
-			<-consume.Closed()
-			return false
-		case <-consume.Closed():
-			return l.pause(ctx, time.Second)
-		case <-l.doubt:
-			if _, err := l.consumer.Info(ctx); errors.Is(err, jetstream.ErrConsumerNotFound) {
-				l.log.WarnContext(ctx, "consumer lost", "code", string(capsign.QueueUnavailable))
-				return true
+		case <-ctx.Done():
+			return
+		case _, open := <-connected:
+			if !open {
+				return // the connection is closed for good
+			}
+			l.pull.reset()
+		case <-ticker.C:
+			if l.pull.silent() {
+				l.revive(ctx)
 			}
 		}
 	}
 }
 
-// suspect has pull look whether the consumer is still there.
-func (l *lane) suspect() {
-	select {
-	case l.doubt <- struct{}{}:
-	default:
+// revive asks anew, after making the consumer again if it is gone.
+func (l *lane) revive(ctx context.Context) {
+	_, err := l.js.Consumer(ctx, l.jobs, l.config.Durable)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		l.log.WarnContext(ctx, "consumer lost, made again", "code", string(capsign.QueueUnavailable))
+		err = l.bind(ctx)
 	}
-}
-
-// pause waits; it reports false when the lane should stop instead.
-func (l *lane) pause(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return true
-	case <-l.quit:
-	case <-ctx.Done():
+	if err == nil {
+		l.pull.reset()
 	}
-	return false
 }
 
 // stop makes run finish what is in hand and return.
@@ -159,58 +163,8 @@ func (l *lane) signed(ctx context.Context) {
 	case <-ctx.Done():
 		l.storing <- struct{}{} // everything is being abandoned; those ahead go at once
 	}
-	<-l.room
+	l.pull.release()
 }
 
 // stored ends what signed began.
 func (l *lane) stored() { <-l.storing }
-
-// held is the set of messages that a lane holds.
-type held struct {
-	mu       sync.Mutex
-	messages map[jetstream.Msg]time.Time // when each was taken or last renewed
-}
-
-// add begins to hold msg.
-func (h *held) add(msg jetstream.Msg) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.messages == nil {
-		h.messages = make(map[jetstream.Msg]time.Time)
-	}
-	h.messages[msg] = time.Now()
-}
-
-// remove ends holding msg.
-func (h *held) remove(msg jetstream.Msg) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.messages, msg)
-}
-
-// keep tells the broker, every interval until ctx ends, that the messages held
-// longer than that are still worked on.
-func (h *held) keep(ctx context.Context, interval time.Duration) {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-ticker.C:
-			h.renew(now.Add(-interval / 2))
-		}
-	}
-}
-
-// renew tells the broker about the messages taken or renewed before then.
-func (h *held) renew(before time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for msg, since := range h.messages {
-		if since.Before(before) {
-			_ = msg.InProgress() // a lost connection means redelivery, which is safe
-			h.messages[msg] = time.Now()
-		}
-	}
-}

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -35,10 +35,10 @@ const (
 // startProcess starts the span of one request in the worker, "process cap.job",
 // in the publisher's trace: as its child, so that one trace is one request, and
 // with a link, as the conventions have it.
-func startProcess(ctx context.Context, pool string, lane capsign.Lane, msg jetstream.Msg) (context.Context, trace.Span) {
+func startProcess(ctx context.Context, pool string, lane capsign.Lane, msg *nats.Msg) (context.Context, trace.Span) {
 	opts := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer)}
-	if header := msg.Headers(); len(header) > 0 {
-		ctx = capsign.ExtractTrace(ctx, header)
+	if len(msg.Header) > 0 {
+		ctx = capsign.ExtractTrace(ctx, msg.Header)
 		opts = append(opts, trace.WithLinks(trace.LinkFromContext(ctx)))
 	}
 	ctx, span := otel.Tracer(scope).Start(ctx, "process cap.job", opts...)

@@ -146,14 +146,14 @@ func (w *Worker) open(ctx context.Context, nc *nats.Conn, js jetstream.JetStream
 	work, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	w.abandon = abandon
 	w.lanes = []*lane{
-		newLane(js, w.cfg, capsign.Express),
-		newLane(js, w.cfg, capsign.Bulk),
+		newLane(nc, js, w.cfg, capsign.Express),
+		newLane(nc, js, w.cfg, capsign.Bulk),
 	}
 	for _, l := range w.lanes {
-		if err := l.bind(ctx); err != nil {
+		if err := l.start(ctx, work, w.handle); err != nil {
 			return err
 		}
-		w.running.Go(func() { l.run(work, w.handle) })
+		w.running.Go(func() { l.run(work) })
 	}
 	return nil
 }
