@@ -1,0 +1,59 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/capsign/cap/capsign"
+)
+
+// errUsage is a command line that cannot be obeyed.
+var errUsage = errors.New("usage")
+
+// checkFlags refuses flags that exclude one another.
+func checkFlags(changed func(string) bool) error {
+	brokers := 0
+	for _, name := range []string{"nats", "context", "listen"} {
+		if changed(name) {
+			brokers++
+		}
+	}
+	if brokers > 1 {
+		return fmt.Errorf("%w: --nats, --context and --listen exclude one another", errUsage)
+	}
+	return nil
+}
+
+// hints say what to do about the codes a worker can end with.
+var hints = map[capsign.Code]string{
+	capsign.BrokerUnreachable:   "is the NATS server running, and is --nats right? Without --nats the worker brings its own.",
+	capsign.DataDirInUse:        "stop the other worker, or give this one its own --data DIR.",
+	capsign.QueueMismatch:       "the broker needs JetStream, and cap's streams their own settings: see docs/operations.md.",
+	capsign.QueueNotDurable:     "set sync_interval: always on the broker, or nats.allow_lazy_sync: true to accept losses.",
+	capsign.KeyUnknown:          "put the key file into the key directory, or let the worker make one with key.software.generate: true.",
+	capsign.KeyFileUnsafe:       "the key file must belong to the worker's user, chmod 600, in a directory nobody else can write to.",
+	capsign.KeyFileInvalid:      "restore the key file from a copy; the worker does not repair or replace keys.",
+	capsign.PassphraseIncorrect: "check key.software.passphrase_env or passphrase_file.",
+}
+
+// exitStatus prints err, if any, for a person and returns the exit status.
+func exitStatus(err error, stderr io.Writer) int {
+	if err == nil {
+		return 0
+	}
+	code, coded := errors.AsType[capsign.Code](err)
+	switch {
+	case coded && code == capsign.ConfigInvalid:
+		fmt.Fprintf(stderr, "worker: %v\n", err)
+	case coded:
+		fmt.Fprintf(stderr, "worker: %s (%s)\n", code.Sentence(), code)
+	default: // cobra's own
+		fmt.Fprintf(stderr, "worker: %v\nhint: run 'worker --help'\n", err)
+		return capsign.BadRequest.ExitStatus()
+	}
+	if hint, ok := hints[code]; ok {
+		fmt.Fprintf(stderr, "hint: %s\n", hint)
+	}
+	return code.ExitStatus()
+}

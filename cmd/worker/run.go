@@ -1,0 +1,132 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/capsign/cap/capsign"
+	"github.com/capsign/cap/internal/broker"
+	"github.com/capsign/cap/internal/config"
+	"github.com/capsign/cap/internal/providers"
+	"github.com/capsign/cap/internal/queue"
+)
+
+// stopTimeout bounds how long a stopping worker finishes what is in hand.
+const stopTimeout = 30 * time.Second
+
+// serve wires one worker together and runs it until ctx ends. It returns nil
+// when everything that was taken has been answered.
+func serve(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) (err error) {
+	log := newLog(cfg.Log, stderr)
+	data, err := openDataDir(cfg.Data)
+	if err != nil {
+		return err
+	}
+	defer data.close()
+	provider, err := openProvider(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer provider.Close() //nolint:errcheck // the process ends, and its memory with it
+	keys, err := keysOf(ctx, provider)
+	if err != nil {
+		return err
+	}
+	link, err := openBroker(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer link.close()
+
+	spreadSigners(cfg)
+	worker, err := queue.Start(ctx, link.nc, queueConfig(cfg, provider, keys, log))
+	if err != nil {
+		return err
+	}
+	if err := broker.WriteLocal(cfg.Data, link.url); err != nil {
+		return errors.Join(err, within(stopTimeout, worker.Stop))
+	}
+	fmt.Fprintf(stdout, "listening on %s\n", cmp.Or(link.url, "the broker of context "+cfg.NATS.Context))
+	log.Info("ready", "pool", cfg.Pool, "provider", provider.ProviderID(), "kid", keys[len(keys)-1].KID,
+		"sign_with", signWith(cfg, link))
+
+	<-ctx.Done()
+	log.Info("stopping", "waits_at_most", stopTimeout.String())
+	return within(stopTimeout, worker.Stop)
+}
+
+// within runs stop with a deadline of its own: the context that ended the
+// worker is done already.
+func within(d time.Duration, stop func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	return stop(ctx)
+}
+
+// keysOf returns all key versions of a provider, the current one last.
+func keysOf(ctx context.Context, provider providers.Provider) ([]capsign.Key, error) {
+	kids, err := provider.ListKIDs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]capsign.Key, len(kids))
+	for i, kid := range kids {
+		if keys[i], err = provider.PublicKey(ctx, kid); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
+
+// queueConfig returns what the queue takes over from the configuration.
+func queueConfig(cfg config.Config, provider providers.Provider, keys []capsign.Key, log *slog.Logger) queue.Config {
+	return queue.Config{
+		Pool:             cfg.Pool,
+		Provider:         provider.ProviderID(),
+		Signer:           provider,
+		Keys:             keys,
+		VerifySignatures: cfg.Queue.VerifySignatures || provider.ProviderID() != capsign.ProviderSoftware,
+		Parallelism:      cfg.Queue.Parallelism,
+		Prefetch:         cfg.Queue.Prefetch,
+		ExpressAckWait:   cfg.Queue.ExpressAckWait,
+		BulkAckWait:      cfg.Queue.BulkAckWait,
+		MaxDeliveries:    cfg.Queue.MaxDeliveries,
+		ResultKeep:       cfg.Queue.ResultKeep,
+		JobsMaxBytes:     cfg.Queue.JobsMaxBytes,
+		ResultsMaxBytes:  cfg.Queue.ResultsMaxBytes,
+		Replicas:         cfg.Queue.Replicas,
+		Version:          version,
+		Log:              log,
+	}
+}
+
+// spreadSigners gives a small machine more Ps than cores while it signs in
+// software: with every P busy signing, Go looks at the network only every
+// 10 ms, and a one-off request waits for that. GOMAXPROCS in the environment
+// wins.
+func spreadSigners(cfg config.Config) {
+	cores := runtime.NumCPU()
+	if cfg.Key.Provider != capsign.ProviderSoftware || os.Getenv("GOMAXPROCS") != "" || cores > 4 {
+		return
+	}
+	signers := cmp.Or(cfg.Queue.Parallelism, cores)
+	runtime.GOMAXPROCS(cores + signers + 2)
+}
+
+// signWith returns the command that signs a file with this worker.
+func signWith(cfg config.Config, link *brokerLink) string {
+	switch {
+	case link.url == broker.DefaultURL:
+		return "cap keys sign --in FILE"
+	case cfg.NATS.Context != "":
+		return "cap keys sign --context " + cfg.NATS.Context + " --in FILE"
+	}
+	return "cap keys sign --nats " + link.url + " --in FILE"
+}
