@@ -197,9 +197,6 @@ func (c *Client) Sign(ctx context.Context, msg []byte) (Signed, error) {
 
 // signOne is Sign for a given key version.
 func (c *Client) signOne(ctx context.Context, kid string, msg []byte) (Signed, error) {
-	if len(msg) > MaxMessageSize {
-		return Signed{}, fmt.Errorf("capsign: sign: %w", TooLarge)
-	}
 	res, err := c.exchange(ctx, Express, kid, [][]byte{msg})
 	if err != nil {
 		return Signed{}, err

@@ -93,6 +93,11 @@ func (c *Client) timeout(lane Lane) time.Duration {
 
 // newCall makes a request out of items and enters it among those in flight.
 func (c *Client) newCall(ctx context.Context, lane Lane, kid string, items [][]byte) (*call, error) {
+	for _, item := range items {
+		if len(item) > MaxMessageSize {
+			return nil, fmt.Errorf("capsign: message of %d bytes: %w", len(item), TooLarge)
+		}
+	}
 	n := c.sent.Add(1)
 	deadline, _ := ctx.Deadline()
 	req := Request{

@@ -76,13 +76,13 @@ type pack struct {
 // add puts an item into the pack and reports whether the pack is then full.
 func (p *pack) add(item Item, limit int) bool {
 	p.items = append(p.items, item)
-	p.size += encodedSize(item)
+	p.size += encodedSize(len(item.Message))
 	return len(p.items) == limit
 }
 
-// encodedSize is the length of an item's message in a request's body.
-func encodedSize(item Item) int {
-	return base64.StdEncoding.EncodedLen(len(item.Message)) + len(`"",`)
+// encodedSize is how long a message of n bytes is in a request's body.
+func encodedSize(n int) int {
+	return base64.StdEncoding.EncodedLen(n) + len(`"",`)
 }
 
 // messages returns the packed messages.
@@ -110,7 +110,8 @@ func feed(ctx context.Context, items iter.Seq[Item], fed chan<- Item) {
 // has lingered. packs bounds how many are under way; it is closed at the end.
 func (c *Client) pack(ctx context.Context, running *sync.WaitGroup, fed <-chan Item, packs chan<- *pack) {
 	defer close(packs)
-	room := MaxRequestSize - 1<<10 // what the items of one request may take
+	// What the items of one request may take: one that is too large is alone.
+	room := encodedSize(MaxMessageSize)
 	for {
 		first, open := <-fed
 		if !open {
@@ -123,7 +124,7 @@ func (c *Client) pack(ctx context.Context, running *sync.WaitGroup, fed <-chan I
 			if item, more = c.next(fed, full); !more {
 				break
 			}
-			if p.size+encodedSize(item) > room {
+			if p.size+encodedSize(len(item.Message)) > room {
 				if !c.dispatch(ctx, running, p, packs) {
 					return
 				}

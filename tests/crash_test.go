@@ -24,7 +24,7 @@ func TestKillingWorkersLosesNothing(t *testing.T) {
 	site.startWorker("a")
 	site.startWorker("b")
 	survives(t, site, func(ctx context.Context) {
-		for i := 0; site.wait(ctx, 300*time.Millisecond); i++ {
+		for i := 0; site.wait(ctx, 500*time.Millisecond); i++ {
 			site.restartWorker([]string{"a", "b"}[i%2])
 		}
 	})
@@ -49,7 +49,7 @@ func TestKillingAWorkerWithItsServerLosesNothing(t *testing.T) {
 	site := newSite(t)
 	site.startEmbedded()
 	survives(t, site, func(ctx context.Context) {
-		for site.wait(ctx, time.Second) {
+		for site.wait(ctx, 400*time.Millisecond) {
 			site.restartEmbedded()
 		}
 	})
@@ -85,6 +85,9 @@ func survives(t *testing.T, site *site, havoc func(context.Context)) {
 	}
 	released.check(t)
 	site.checkOneResultPerRequest(crashRequests)
+	if site.kills == 0 {
+		t.Error("nothing was killed while the load lasted")
+	}
 	t.Logf("%d requests, %d kills", crashRequests, site.kills)
 }
 

@@ -25,16 +25,13 @@ var binaries = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("make a directory: %w", err)
 	}
-	for _, pkg := range []string{
-		"github.com/capsign/cap/cmd/worker", "github.com/capsign/cap/cmd/cap", "github.com/nats-io/nats-server/v2",
-	} {
+	for _, pkg := range []string{"github.com/capsign/cap/cmd/worker", "github.com/nats-io/nats-server/v2"} {
 		build := exec.Command("go", "build", "-o", dir+string(filepath.Separator), pkg)
 		build.Stderr = os.Stderr
 		if err := build.Run(); err != nil {
 			return dir, fmt.Errorf("build %s: %w", pkg, err)
 		}
 	}
-	// The module's name is its major version's; the command's is not.
 	return dir, nil
 })
 
@@ -149,7 +146,7 @@ func (s *site) restartServer() {
 func (s *site) startWorker(name string) {
 	s.t.Helper()
 	conf := filepath.Join(s.dir, "key.yaml")
-	text := fmt.Sprintf("key:\n  provider: software\n  software:\n    dir: %q\n    generate: true\n", filepath.Join(s.dir, "keys"))
+	text := fmt.Sprintf("key:\n  provider: software\n  software:\n    dir: %q\n    generate: true\nqueue:\n  bulk_ack_wait: 1s\n", filepath.Join(s.dir, "keys"))
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
 	}

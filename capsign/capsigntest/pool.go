@@ -5,7 +5,12 @@ package capsigntest
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -35,6 +40,8 @@ type Pool struct {
 	Conn *nats.Conn
 	// Key is the key version that signs.
 	Key capsign.Key
+
+	closers []func() error // what Close undoes, in the order it was done
 }
 
 // NewPool starts a pool of the zero [Config], which ends with the test.
@@ -43,23 +50,19 @@ func NewPool(t testing.TB) *Pool {
 	return Config{}.NewPool(t)
 }
 
-// NewPool starts a pool, which ends with the test. The server listens nowhere:
-// it is reached through Conn alone, and loses nothing to a crash that the test
-// could notice.
+// NewPool starts a pool, which ends with the test.
 func (cfg Config) NewPool(t testing.TB) *Pool {
 	t.Helper()
-	quiet := slog.New(slog.DiscardHandler)
-	server, err := embedded.Start(embedded.Options{StoreDir: t.TempDir(), LazySync: true, Log: quiet})
+	pool, err := Start(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(server.Stop)
-	key, provider := newKey(t, cfg)
-	start(t, connect(t, server), queue.Config{
-		Pool: cmp.Or(cfg.Name, "default"), Provider: provider.ProviderID(),
-		Signer: provider, Keys: []capsign.Key{key}, Log: quiet,
+	t.Cleanup(func() {
+		if err := pool.Close(); err != nil {
+			t.Error(err)
+		}
 	})
-	return &Pool{Conn: connect(t, server), Key: key}
+	return pool
 }
 
 // Client returns a client of the pool's key, which ends with the test.
@@ -73,49 +76,89 @@ func (p *Pool) Client(t testing.TB) *capsign.Client {
 	return client
 }
 
-// newKey generates the pool's key in a temporary directory.
-func newKey(t testing.TB, cfg Config) (capsign.Key, *software.Provider) {
-	t.Helper()
-	keys := software.Config{Dir: t.TempDir(), KeyName: cmp.Or(cfg.KeyName, "cap-signing"), Alg: cfg.Alg}
-	kid, err := software.Generate(t.Context(), keys)
-	if err != nil {
-		t.Fatal(err)
+// Start starts a pool outside of a test. The server listens nowhere, it is
+// reached through Conn alone, and what it and the key leave on disk is gone
+// after Close.
+func Start(ctx context.Context, cfg Config) (*Pool, error) {
+	pool := new(Pool)
+	if err := pool.open(ctx, cfg); err != nil {
+		return nil, errors.Join(err, pool.Close())
 	}
-	provider, err := software.Open(t.Context(), keys)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = provider.Close() })
-	key, err := provider.PublicKey(t.Context(), kid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key, provider
+	return pool, nil
 }
 
-// connect returns a connection that ends with the test.
-func connect(t testing.TB, server *embedded.Server) *nats.Conn {
-	t.Helper()
+// open starts the pool's parts, one upon the other.
+func (p *Pool) open(ctx context.Context, cfg Config) error {
+	dir, err := os.MkdirTemp("", "capsigntest-")
+	if err != nil {
+		return fmt.Errorf("capsigntest: %w", err)
+	}
+	p.closers = append(p.closers, func() error { return os.RemoveAll(dir) })
+	provider, err := p.openKey(ctx, cfg, filepath.Join(dir, "keys"))
+	if err != nil {
+		return err
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	server, err := embedded.Start(embedded.Options{StoreDir: dir, LazySync: true, Log: quiet})
+	if err != nil {
+		return err
+	}
+	p.closers = append(p.closers, func() error { server.Stop(); return nil })
+	nc, err := p.connect(server)
+	if err != nil {
+		return err
+	}
+	worker, err := queue.Start(ctx, nc, queue.Config{
+		Pool: cmp.Or(cfg.Name, "default"), Provider: provider.ProviderID(),
+		Signer: provider, Keys: []capsign.Key{p.Key}, Log: quiet,
+	})
+	if err != nil {
+		return err
+	}
+	p.closers = append(p.closers, func() error { return stop(worker) })
+	p.Conn, err = p.connect(server)
+	return err
+}
+
+// openKey makes the pool's key in dir.
+func (p *Pool) openKey(ctx context.Context, cfg Config, dir string) (*software.Provider, error) {
+	keys := software.Config{Dir: dir, KeyName: cmp.Or(cfg.KeyName, "cap-signing"), Alg: cfg.Alg}
+	kid, err := software.Generate(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	provider, err := software.Open(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, provider.Close)
+	p.Key, err = provider.PublicKey(ctx, kid)
+	return provider, err
+}
+
+// connect returns a connection that Close ends.
+func (p *Pool) connect(server *embedded.Server) (*nats.Conn, error) {
 	nc, err := server.Connect()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	t.Cleanup(nc.Close)
-	return nc
+	p.closers = append(p.closers, func() error { nc.Close(); return nil })
+	return nc, nil
 }
 
-// start starts a worker that ends with the test.
-func start(t testing.TB, nc *nats.Conn, cfg queue.Config) {
-	t.Helper()
-	worker, err := queue.Start(t.Context(), nc, cfg)
-	if err != nil {
-		t.Fatal(err)
+// stop stops a worker that should have nothing left to do.
+func stop(worker *queue.Worker) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return worker.Stop(ctx)
+}
+
+// Close stops the worker, then the server, and removes what they left on disk.
+func (p *Pool) Close() error {
+	var errs []error
+	for _, closer := range slices.Backward(p.closers) {
+		errs = append(errs, closer())
 	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := worker.Stop(ctx); err != nil {
-			t.Errorf("capsigntest: %v", err)
-		}
-	})
+	p.closers = nil
+	return errors.Join(errs...)
 }

@@ -135,15 +135,24 @@ func (b *bench) once(ctx context.Context, r row, round int) (_ figures, steady b
 	p := b.pass(dir)
 	p.profile = func() (func(), error) { return startProfile(b.cfg.profiles, r, round) }
 
-	before := b.raw.rate(b.cfg.pace.raw)
+	before, cpuBefore, err := b.raw.measure(b.cfg.pace.raw)
+	if err != nil {
+		return nil, false, err
+	}
 	sample, err := r.measure(ctx, p)
 	if err != nil {
 		return nil, false, err
 	}
-	after := b.raw.rate(b.cfg.pace.raw)
-	sample[rawRate] = (before + after) / 2
+	after, cpuAfter, err := b.raw.measure(b.cfg.pace.raw)
+	if err != nil {
+		return nil, false, err
+	}
+	sample[rawRate], sample[rawCPU] = (before+after)/2, (cpuBefore+cpuAfter)/2
 	if rate, ok := sample[perSecond]; ok {
 		sample[ofRaw] = rate / sample[rawRate]
+	}
+	if rate := sample[perSecond]; rate > 0 {
+		sample[ofRawCPU] = sample[rawCPU] / sample[cpu]
 	}
 	steady = max(before, after) <= 1.2*min(before, after)
 	b.report(r, round, sample, steady)

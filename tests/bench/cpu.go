@@ -35,6 +35,22 @@ func otherCPUTime(pid int) (time.Duration, error) {
 	return time.Duration(now.Nano()), nil
 }
 
+// machineCPUTime returns the CPU time that everything on the machine has used,
+// and what the hypervisor gave to others meanwhile.
+func machineCPUTime() (time.Duration, error) {
+	data, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	var user, nice, system, idle, iowait, irq, softirq, steal int64
+	if _, err := fmt.Sscanf(string(data), "cpu %d %d %d %d %d %d %d %d",
+		&user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal); err != nil {
+		return 0, fmt.Errorf("/proc/stat: %w", err)
+	}
+	const tick = time.Second / 100 // USER_HZ
+	return time.Duration(user+nice+system+irq+softirq+steal) * tick, nil
+}
+
 // startProfile profiles this process into a file of dir named for the row and
 // round, until stop is called. An empty dir profiles nothing.
 func startProfile(dir string, r row, round int) (stop func(), err error) {

@@ -12,6 +12,7 @@ type figure string
 // The figures, as the table names them.
 const (
 	ofRaw     figure = "of raw"
+	ofRawCPU  figure = "of raw, by CPU time"
 	perSecond figure = "signatures/s"
 	cpu       figure = "CPU-ms/signature"
 	serverCPU figure = "CPU-ms/signature, worker and server"
@@ -26,12 +27,14 @@ const (
 	fsyncs    figure = "fsyncs/message"
 	saturated figure = "signatures/s at saturation"
 	rawRate   figure = "raw signatures/s"
+	rawCPU    figure = "raw CPU-ms/signature"
+	others    figure = "% of the machine taken by others"
 )
 
 // order is the order of the figures in a row.
 var order = []figure{
-	ofRaw, p50, p99, p50At50, p99At50, p50At80, p99At80, start,
-	cpu, serverCPU, fsyncs, perSecond, saturated, late, rawRate,
+	ofRaw, ofRawCPU, p50, p99, p50At50, p99At50, p50At80, p99At80, start,
+	cpu, serverCPU, fsyncs, perSecond, saturated, late, rawRate, rawCPU, others,
 }
 
 // figures are the numbers of one repetition, or their medians.
@@ -61,9 +64,9 @@ func (f figure) bound(value float64) string {
 func (f figure) format(value float64) string {
 	digits := 2
 	switch f {
-	case perSecond, saturated, rawRate, start:
+	case perSecond, saturated, rawRate, others, start:
 		digits = 0
-	case cpu, serverCPU, ofRaw:
+	case cpu, serverCPU, rawCPU, ofRaw, ofRawCPU:
 		digits = 3
 	}
 	return strconv.FormatFloat(value, 'f', digits, 64)

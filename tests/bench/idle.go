@@ -21,7 +21,7 @@ func idle(sync durability) func(context.Context, *pass) (figures, error) {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, site.stop()) }()
-		client, err := capsign.NewClient(ctx, site.nc, capsign.ClientConfig{})
+		client, err := capsign.NewClient(ctx, site.nc, capsign.ClientConfig{Timeout: patience})
 		if err != nil {
 			return nil, err
 		}

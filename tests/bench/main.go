@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -71,6 +72,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.SetOutput(stderr)
 	only := flags.String("row", "", "measure only these `rows`: P1,P2,P3,P4,P11,baseline")
 	short := flags.Bool("quick", false, "one short round, to see that everything runs")
+	window := flags.Duration("window", 0, "how long each round of a row counts; 0 means what the pace says")
 	flags.IntVar(&cfg.procs, "gomaxprocs", workerProcs(), "GOMAXPROCS of every process measured")
 	flags.IntVar(&cfg.size, "size", 256, "`bytes` per message")
 	flags.StringVar(&cfg.profiles, "cpuprofile", "", "write a CPU profile of each row and round to this `directory`")
@@ -84,6 +86,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	if *short {
 		cfg.pace = quick
 	}
+	cfg.pace.window = cmp.Or(*window, cfg.pace.window)
 	if *only != "" {
 		cfg.rows = strings.Split(*only, ",")
 	}

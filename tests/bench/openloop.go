@@ -23,7 +23,7 @@ func openLoop(sync durability) func(context.Context, *pass) (figures, error) {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, site.stop()) }()
-		unverified := capsign.ClientConfig{SkipVerify: true}
+		unverified := capsign.ClientConfig{SkipVerify: true, Timeout: patience}
 		closed, err := saturate(ctx, p, site, callSign(unverified, inFlight))
 		if err != nil {
 			return nil, err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/capsign/cap/capsign"
 )
@@ -29,10 +30,10 @@ type row struct {
 
 // rows returns all rows in the order of the table.
 func rows() []row {
-	batch := signAll(capsign.ClientConfig{SkipVerify: true})
-	verified := signAll(capsign.ClientConfig{})
-	pipelined := signAll(capsign.ClientConfig{SkipVerify: true, Pack: 1, Window: inFlight})
-	callers := callSign(capsign.ClientConfig{SkipVerify: true}, inFlight)
+	batch := signAll(capsign.ClientConfig{SkipVerify: true, Timeout: patience})
+	verified := signAll(capsign.ClientConfig{Timeout: patience})
+	pipelined := signAll(capsign.ClientConfig{SkipVerify: true, Timeout: patience, Pack: 1, Window: inFlight})
+	callers := callSign(capsign.ClientConfig{SkipVerify: true, Timeout: patience}, inFlight)
 	return []row{
 		{
 			id: "P1", what: "batches of 256", sync: lazy,
@@ -70,7 +71,7 @@ func rows() []row {
 		{
 			id: "P3", what: "one-off, idle", sync: always,
 			goals: goals{p50: 1.5, p99: 4}, measure: idle(always),
-			count: callSign(capsign.ClientConfig{}, 1), items: 1,
+			count: callSign(capsign.ClientConfig{Timeout: patience}, 1), items: 1,
 		},
 		{
 			id: "P4", what: "one-off under load", sync: lazy,
@@ -90,3 +91,7 @@ func rows() []row {
 // inFlight is how many requests the rows with one signature per message keep
 // under way.
 const inFlight = 64
+
+// patience is after how long without a result a request fails, and with it the
+// run.
+const patience = 20 * time.Second

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,7 +56,10 @@ func saturate(ctx context.Context, p *pass, site *site, work load) (figures, err
 	to, err := read(site, &done)
 	stop()
 	cancel()
-	return to.since(from), errors.Join(err, <-ended)
+	if err != nil {
+		return nil, err
+	}
+	return to.since(from), <-ended
 }
 
 // pause waits for d. A load that ends meanwhile ends it with the load's error.
@@ -73,11 +77,15 @@ type reading struct {
 	at          time.Time
 	signatures  int64
 	own, server time.Duration // CPU time; server is 0 unless it is another process
+	machine     time.Duration // CPU time of all that runs, stolen time included
 }
 
 // read takes a reading.
 func read(site *site, done *atomic.Int64) (r reading, err error) {
 	r.at, r.signatures = time.Now(), done.Load()
+	if r.machine, err = machineCPUTime(); err != nil {
+		return r, err
+	}
 	if r.own, err = cpuTime(0); err != nil || site.pid == 0 {
 		return r, err
 	}
@@ -89,9 +97,14 @@ func read(site *site, done *atomic.Int64) (r reading, err error) {
 func (r reading) since(from reading) figures {
 	n := float64(r.signatures - from.signatures)
 	perSignature := func(d time.Duration) float64 { return d.Seconds() * 1000 / n }
+	ours, elapsed := r.own-from.own+r.server-from.server, r.at.Sub(from.at)
+	if n == 0 {
+		return figures{perSecond: 0} // stood still: there is nothing to divide by
+	}
 	f := figures{
-		perSecond: n / r.at.Sub(from.at).Seconds(),
-		cpu:       perSignature(r.own - from.own + r.server - from.server),
+		perSecond: n / elapsed.Seconds(),
+		cpu:       perSignature(ours),
+		others:    100 * max(0, r.machine-from.machine-ours).Seconds() / elapsed.Seconds() / float64(runtime.NumCPU()),
 	}
 	if r.server > 0 {
 		f[serverCPU] = perSignature(r.server - from.server)
