@@ -63,14 +63,33 @@ func Start(opts Options) (*Server, error) {
 	if log == nil {
 		log = slog.Default()
 	}
-	s.SetLoggerV2(serverLog{log}, false, false, false)
+	fatal := make(chan struct{}, 1)
+	s.SetLoggerV2(serverLog{log, fatal}, false, false, false)
 	s.Start()
-	if !s.ReadyForConnections(readyTimeout) || !s.JetStreamEnabled() {
+	if err := await(s, fatal); err != nil {
 		s.Shutdown()
 		s.WaitForShutdown()
-		return nil, fmt.Errorf("embedded: start: %w", capsign.QueueUnavailable)
+		return nil, err
 	}
 	return &Server{server: s}, nil
+}
+
+// await returns when the server takes connections, or has said why it cannot.
+func await(s *server.Server, fatal <-chan struct{}) error {
+	for deadline := time.Now().Add(readyTimeout); time.Now().Before(deadline); {
+		if s.ReadyForConnections(50 * time.Millisecond) {
+			if !s.JetStreamEnabled() {
+				break
+			}
+			return nil
+		}
+		select {
+		case <-fatal:
+			return fmt.Errorf("embedded: the address is taken or the files cannot be used: %w", capsign.ConfigInvalid)
+		default:
+		}
+	}
+	return fmt.Errorf("embedded: start: %w", capsign.QueueUnavailable)
 }
 
 // loopback splits a listening address and refuses one that other machines
@@ -120,7 +139,8 @@ func (s *Server) Stop() {
 // serverLog hands the server's log to slog: what operators should see as
 // warnings, the rest as debug.
 type serverLog struct {
-	log *slog.Logger
+	log   *slog.Logger
+	fatal chan<- struct{} // holds one
 }
 
 var _ server.Logger = serverLog{}
@@ -140,9 +160,13 @@ func (l serverLog) Errorf(format string, v ...any) {
 	l.log.Error("nats server", "detail", fmt.Sprintf(format, v...))
 }
 
-// Fatalf takes what the server would exit for; Start notices that by itself.
+// Fatalf takes what the server would exit for.
 func (l serverLog) Fatalf(format string, v ...any) {
 	l.log.Error("nats server", "detail", fmt.Sprintf(format, v...))
+	select {
+	case l.fatal <- struct{}{}:
+	default:
+	}
 }
 
 // Debugf is not used: debugging is off.
