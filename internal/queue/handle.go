@@ -72,7 +72,7 @@ func (w *Worker) process(ctx context.Context, l *lane, msg *nats.Msg) (code caps
 	waiting = false
 	l.signed(ctx)
 	defer l.stored()
-	if err := w.results.put(ctx, subject, res, req.Expires); err != nil {
+	if err := w.store(ctx, subject, res, req.Expires); err != nil {
 		_ = msg.NakWithDelay(backoff(delivered))
 		return codeOf(err)
 	}
@@ -81,6 +81,14 @@ func (w *Worker) process(ctx context.Context, l *lane, msg *nats.Msg) (code caps
 	}
 	_ = msg.Ack() // unsent, it gives a redelivery, which finds the result
 	return code
+}
+
+// store puts the result where it stays.
+func (w *Worker) store(ctx context.Context, subject string, res capsign.Result, expires time.Time) error {
+	ctx, span := startStore(ctx)
+	err := w.results.put(ctx, subject, res, expires)
+	endSpan(span, err)
+	return err
 }
 
 // answer decides whether the request may be signed and has it signed.

@@ -68,8 +68,13 @@ func startSign(ctx context.Context, provider string) (context.Context, trace.Spa
 	return ctx, span
 }
 
-// endSign ends the span of a call to the provider.
-func endSign(span trace.Span, err error) {
+// startStore starts the span of storing one result, "store cap.store".
+func startStore(ctx context.Context) (context.Context, trace.Span) {
+	return otel.Tracer(scope).Start(ctx, "store cap.store", trace.WithSpanKind(trace.SpanKindProducer))
+}
+
+// endSpan ends a span of an operation that ended with err.
+func endSpan(span trace.Span, err error) {
 	if err != nil {
 		fail(span, codeOf(err))
 	}

@@ -91,7 +91,7 @@ func (w *Worker) signOne(ctx context.Context, key capsign.Key, msg []byte) (_ []
 			w.cfg.Log.ErrorContext(ctx, "provider panicked", "code", string(capsign.Internal), "stack", string(debug.Stack()))
 			err = capsign.Internal
 		}
-		endSign(span, err)
+		endSpan(span, err)
 		w.metrics.signed(ctx, key, err, time.Since(began))
 	}()
 	sig, err := w.cfg.Signer.Sign(ctx, key.KID, msg)
