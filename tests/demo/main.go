@@ -73,8 +73,11 @@ func (s *show) oneFile(ctx context.Context) error {
 	if err := s.write("app.txt", []byte("the release\n")); err != nil {
 		return err
 	}
-	if _, err := s.run(ctx, 0, "cap", "keys", "sign", "--in", "app.txt", "--out", "app.sig"); err != nil {
-		return err
+	for _, how := range [][]string{{"--json"}, {"--out", "app.sig"}} {
+		sign := append([]string{"keys", "sign", "--in", "app.txt"}, how...)
+		if _, err := s.run(ctx, 0, "cap", sign...); err != nil {
+			return err
+		}
 	}
 	kid, err := s.currentKID(ctx)
 	if err != nil {
@@ -112,7 +115,8 @@ func (s *show) manyFiles(ctx context.Context, url string) error {
 	s.note(fmt.Sprintf("%d files of the Go distribution, signed through capsign.Client.SignAll", len(paths)))
 
 	bar := progressbar.NewOptions(len(paths), progressbar.OptionSetWriter(s.progress), progressbar.OptionSetDescription("signing"),
-		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("signatures"), progressbar.OptionSetWidth(30))
+		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("signatures"), progressbar.OptionSetWidth(30),
+		progressbar.OptionThrottle(100*time.Millisecond))
 	signatures := make(map[string]capsign.Signed, len(paths))
 	began := time.Now()
 	for signed, err := range client.SignAll(ctx, contents(paths)) {
