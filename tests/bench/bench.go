@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -39,6 +40,9 @@ type bench struct {
 	log   io.Writer
 	raw   *rawSigner
 	begun time.Time
+	dir   string // empty, gone afterwards
+	// worker builds cmd/worker, once, and returns the path of the binary.
+	worker func() (string, error)
 }
 
 // pass is what measuring a row needs, once.
@@ -48,6 +52,7 @@ type pass struct {
 	dir      string                        // empty, gone afterwards
 	procs    int                           // GOMAXPROCS of other processes
 	profile  func() (stop func(), _ error) // brackets what counts
+	worker   func() (string, error)        // builds cmd/worker
 }
 
 // result is what all rounds of a row gave.
@@ -58,6 +63,9 @@ type result struct {
 	unsteady  int    // rounds kept although their raw figures differ
 	skipped   string // why the row was not measured
 }
+
+// rowLimit is after how long a row that does not end by itself is ended.
+const rowLimit = 2 * time.Minute
 
 // errSkip is wrapped by a measurement that cannot be made on this machine.
 var errSkip = errors.New("not measured")
@@ -73,8 +81,16 @@ func newBench(cfg settings, log io.Writer) (*bench, error) {
 			return nil, err
 		}
 	}
-	return &bench{cfg: cfg, log: log, raw: raw, begun: time.Now()}, nil
+	dir, err := os.MkdirTemp("", "cap-bench-")
+	if err != nil {
+		return nil, err
+	}
+	build := sync.OnceValues(func() (string, error) { return buildWorker(dir) })
+	return &bench{cfg: cfg, log: log, raw: raw, begun: time.Now(), dir: dir, worker: build}, nil
 }
+
+// close removes what the run has left on disk.
+func (b *bench) close() error { return os.RemoveAll(b.dir) }
 
 // measure goes through all rows in lock-step, round by round, so that what
 // disturbs the machine for a while disturbs all of them.
@@ -127,11 +143,13 @@ func (b *bench) repeat(ctx context.Context, res *result, round int) error {
 
 // once measures a row between two measurements of raw.
 func (b *bench) once(ctx context.Context, r row, round int) (_ figures, steady bool, err error) {
-	dir, err := os.MkdirTemp("", "cap-bench-")
+	dir, err := os.MkdirTemp(b.dir, "row-")
 	if err != nil {
 		return nil, false, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	ctx, cancel := context.WithTimeout(ctx, rowLimit)
+	defer cancel()
 	p := b.pass(dir)
 	p.profile = func() (func(), error) { return startProfile(b.cfg.profiles, r, round) }
 
@@ -162,7 +180,7 @@ func (b *bench) once(ctx context.Context, r row, round int) (_ figures, steady b
 // pass returns what a measurement in dir needs.
 func (b *bench) pass(dir string) *pass {
 	nothing := func() (func(), error) { return func() {}, nil }
-	return &pass{pace: b.cfg.pace, messages: b.raw.messages, dir: dir, procs: b.cfg.procs, profile: nothing}
+	return &pass{pace: b.cfg.pace, messages: b.raw.messages, dir: dir, procs: b.cfg.procs, profile: nothing, worker: b.worker}
 }
 
 // report tells whoever waits how a round went.

@@ -15,43 +15,64 @@ import (
 	"github.com/capsign/cap/internal/broker"
 )
 
+// lazyConfig is the worker's configuration where durability is lazy.
+const lazyConfig = "key: {provider: software}\nnats: {allow_lazy_sync: true}\n"
+
 // coldStart measures the time from starting the worker in an empty directory
 // to the first signature that a client has verified: the server and its
 // streams, the key, the client's connection and lookups are all in it.
-func coldStart(ctx context.Context, p *pass) (_ figures, err error) {
-	worker, err := buildWorker(ctx, p.dir)
-	if err != nil {
-		return nil, err
-	}
-	data := filepath.Join(p.dir, "data")
-	cmd := exec.CommandContext(ctx, worker, "--listen", "127.0.0.1:0", "--data", data) //nolint:gosec // just built
-	cmd.Stderr = os.Stderr
-	began := time.Now()
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, cmd.Process.Signal(os.Interrupt), cmd.Wait()) }()
-	for {
-		err := signAtOnce(ctx, data, p.messages[0])
-		if err == nil {
-			return figures{start: time.Since(began).Seconds() * 1000}, nil
+func coldStart(sync durability) func(context.Context, *pass) (figures, error) {
+	return func(ctx context.Context, p *pass) (_ figures, err error) {
+		worker, err := p.worker()
+		if err != nil {
+			return nil, err
 		}
-		if time.Since(began) > 10*time.Second {
-			return nil, fmt.Errorf("worker is not up after 10 s: %w", err)
+		data := filepath.Join(p.dir, "data")
+		args := []string{"--listen", "127.0.0.1:0", "--data", data}
+		if sync == lazy {
+			file := filepath.Join(p.dir, "key.yaml")
+			if err := os.WriteFile(file, []byte(lazyConfig), 0o600); err != nil {
+				return nil, err
+			}
+			args = append(args, "--config", file)
 		}
-		time.Sleep(time.Millisecond)
+		cmd := exec.CommandContext(ctx, worker, args...) //nolint:gosec // just built
+		began := time.Now()
+		if err := cmd.Start(); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, cmd.Process.Signal(os.Interrupt), cmd.Wait()) }()
+		if err := untilSigned(ctx, data, p.messages[0]); err != nil {
+			return nil, err
+		}
+		return figures{start: time.Since(began).Seconds() * 1000}, nil
 	}
 }
 
 // buildWorker builds the worker's binary into dir.
-func buildWorker(ctx context.Context, dir string) (string, error) {
+func buildWorker(dir string) (string, error) {
 	worker := filepath.Join(dir, "worker")
-	build := exec.CommandContext(ctx, "go", "build", "-o", worker, "github.com/capsign/cap/cmd/worker")
+	build := exec.Command("go", "build", "-o", worker, "github.com/capsign/cap/cmd/worker") //nolint:gosec // our own
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		return "", fmt.Errorf("%w: cmd/worker does not build", errSkip)
 	}
 	return worker, nil
+}
+
+// untilSigned tries every millisecond to find the worker and have it sign.
+func untilSigned(ctx context.Context, data string, msg []byte) error {
+	began := time.Now()
+	for {
+		err := signAtOnce(ctx, data, msg)
+		if err == nil {
+			return nil
+		}
+		if time.Since(began) > 10*time.Second {
+			return fmt.Errorf("the worker is not up after 10 s: %w", err)
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // signAtOnce makes one attempt to find the worker and have it sign.

@@ -18,7 +18,7 @@ func (b *bench) countFsyncs(ctx context.Context, res *result) (err error) {
 	if res.row.count == nil || res.skipped != "" || lookErr != nil {
 		return nil
 	}
-	dir, err := os.MkdirTemp("", "cap-bench-")
+	dir, err := os.MkdirTemp(b.dir, "fsyncs-")
 	if err != nil {
 		return err
 	}

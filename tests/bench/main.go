@@ -54,7 +54,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return err
 	}
 	results, err := b.measure(ctx)
-	if err != nil {
+	if err := errors.Join(err, b.close()); err != nil {
 		return err
 	}
 	m := describeMachine(cfg)
@@ -116,7 +116,7 @@ func (cfg settings) check() error {
 // signature to end.
 func workerProcs() int {
 	cores := runtime.NumCPU()
-	if cores < 4 {
+	if cores <= 4 {
 		return cores + cores + 2
 	}
 	return cores

@@ -28,6 +28,9 @@ func openLoop(sync durability) func(context.Context, *pass) (figures, error) {
 		if err != nil {
 			return nil, err
 		}
+		if closed[perSecond] == 0 {
+			return figures{saturated: 0}, nil // stood still: there is no share of nothing
+		}
 		client, err := capsign.NewClient(ctx, site.nc, unverified)
 		if err != nil {
 			return nil, err

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/capsign/cap/capsign"
 	"github.com/capsign/cap/internal/broker/embedded"
+	"github.com/capsign/cap/internal/providers/software"
 	"github.com/capsign/cap/internal/queue"
 )
 
@@ -24,7 +26,8 @@ type site struct {
 // newSite starts a site in p's directory.
 type newSite func(ctx context.Context, p *pass, sync durability) (*site, error)
 
-// embeddedSite is server and worker inside this process.
+// embeddedSite is server and worker inside this process, the worker connected
+// to the server as in cmd/worker.
 func embeddedSite(ctx context.Context, p *pass, sync durability) (*site, error) {
 	url, stopPool, err := startPool(ctx, p.dir, sync)
 	if err != nil {
@@ -54,42 +57,56 @@ func startServer(dir string, sync durability) (*embedded.Server, error) {
 }
 
 // startPool starts a server and a worker with a software key and returns the
-// server's URL.
+// server's URL. The worker's connection stays inside the process.
 func startPool(ctx context.Context, dir string, sync durability) (url string, stop func() error, err error) {
-	server, err := startServer(dir, sync)
+	server, err := startServer(filepath.Join(dir, "nats"), sync)
 	if err != nil {
 		return "", nil, err
 	}
-	nc, err := nats.Connect(server.URL())
+	nc, err := server.Connect()
 	if err != nil {
 		server.Stop()
 		return "", nil, err
 	}
-	worker, err := startWorker(ctx, nc)
+	stopWorker, err := startWorker(ctx, nc, filepath.Join(dir, "keys"))
 	if err != nil {
 		nc.Close()
 		server.Stop()
 		return "", nil, err
 	}
 	return server.URL(), func() error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-		defer cancel()
-		err := worker.Stop(ctx)
+		err := stopWorker()
 		nc.Close()
 		server.Stop()
 		return err
 	}, nil
 }
 
-// startWorker starts a worker over nc.
-func startWorker(ctx context.Context, nc *nats.Conn) (*queue.Worker, error) {
-	signer, err := newMemorySigner()
+// startWorker starts a worker over nc with a fresh key in dir.
+func startWorker(ctx context.Context, nc *nats.Conn, dir string) (stop func() error, err error) {
+	cfg := software.Config{Dir: dir, KeyName: "cap-signing"}
+	kid, err := software.Generate(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	return queue.Start(ctx, nc, queue.Config{
-		Pool: "default", Provider: capsign.ProviderSoftware, Signer: signer,
-		Keys: []capsign.Key{signer.key},
-		Log:  slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	provider, err := software.Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	key, err := provider.PublicKey(ctx, kid)
+	if err != nil {
+		return nil, errors.Join(err, provider.Close())
+	}
+	worker, err := queue.Start(ctx, nc, queue.Config{
+		Pool: "default", Provider: provider.ProviderID(), Signer: provider, Keys: []capsign.Key{key},
+		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
+	if err != nil {
+		return nil, errors.Join(err, provider.Close())
+	}
+	return func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		defer cancel()
+		return errors.Join(worker.Stop(ctx), provider.Close())
+	}, nil
 }
