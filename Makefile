@@ -1,0 +1,76 @@
+# Everything here runs from a clean clone with Go, make and git.
+
+GO            ?= go
+TOOL          := $(GO) tool -modfile=tools.mod
+FUZZTIME      ?= 30s
+TEST_PACKAGES := openssl # Debian packages the tests use
+
+# The race detector needs cgo and a C compiler.
+HAS_CC := $(shell [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v $$($(GO) env CC))
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/worker and bin/cap
+	$(GO) build -trimpath -o bin/ ./cmd/worker ./cmd/cap
+
+.PHONY: demo
+demo: build ## sign and verify real files through a worker of its own
+	$(GO) run ./tests/demo -bin bin
+
+.PHONY: test
+test: deps bin/nats ## run the tests, with the race detector where there is a C compiler
+	$(if $(HAS_CC),,@echo "No C compiler: testing without the race detector.")
+	CAP_NATS_CLI=$(CURDIR)/bin/nats $(GO) test $(if $(HAS_CC),-race) -timeout 5m ./...
+
+.PHONY: deps
+deps: ## install the Debian packages the tests need
+	@missing=; for p in $(TEST_PACKAGES); do \
+		command -v $$p >/dev/null || dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q ' installed' || missing="$$missing $$p"; \
+	done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+		echo "The tests need these packages, which only root can install:$$missing." >&2; exit 1; \
+	fi; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
+
+# The stock client that one test makes a request with.
+bin/nats: tools.mod tools.sum
+	$(GO) build -modfile=tools.mod -o $@ github.com/nats-io/natscli/nats
+
+.PHONY: check
+check: ## formatting, vet, linters, modern idioms, go.mod
+	@out=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .) && if [ -n "$$out" ]; then echo "gofmt: $$out"; exit 1; fi
+	$(GO) vet -tags soak ./...
+	$(TOOL) staticcheck -tags soak ./...
+	$(TOOL) golangci-lint run
+	$(GO) fix -diff ./...
+	$(GO) mod tidy -diff
+
+.PHONY: fuzz
+fuzz: ## fuzz each target for FUZZTIME (30s)
+	@list=$$($(GO) test -list '^Fuzz' ./...) && echo "$$list" | \
+	awk '/^Fuzz/ { f[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, f[i]; n = 0 }' | \
+	while read -r pkg f; do \
+		echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg </dev/null || exit 1; \
+	done
+
+.PHONY: soak
+soak: bin/nats ## run the long tests: kills, restarts, hours of load
+	CAP_NATS_CLI=$(CURDIR)/bin/nats $(GO) test -tags soak -count 1 -timeout 60m ./tests/...
+
+.PHONY: bench
+bench: ## measure the performance targets
+	$(GO) run ./tests/bench
+
+.PHONY: generate
+generate: ## rewrite the generated files
+	$(GO) generate ./...
+
+.PHONY: clean
+clean: ## remove what was built, never data/, which holds keys
+	rm -rf bin coverage.*

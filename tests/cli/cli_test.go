@@ -1,0 +1,53 @@
+// Package cli_test runs the cap command as its users do: the scripts under
+// testdata, against real brokers and workers.
+package cli_test
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/capsign/cap/cmd/cap/cli"
+)
+
+// TestMain lets the scripts run this binary as cap.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"cap": func() {
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+			defer stop()
+			os.Exit(cli.Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) //nolint:gocritic // as main does
+		},
+	})
+}
+
+// TestScripts runs testdata/*.txtar. NATS_URL leads them to the broker of one
+// pool, called default; the other brokers are NATS_MANY, NATS_BARE, NATS_MUTE
+// and NATS_DEAD, see sites_test.go.
+func TestScripts(t *testing.T) {
+	env := startSites(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			e.Vars = append(e.Vars, env...)
+			// No context of the developer's own.
+			e.Setenv("XDG_CONFIG_HOME", filepath.Join(e.WorkDir, "config"))
+			// Race detectors would sleep for a second at each exit.
+			e.Setenv("GORACE", "atexit_sleep_ms=0")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":   exits,
+			"members": members,
+			"save":    save,
+			"flip":    flip,
+			"fill":    fill,
+			"fifo":    fifo,
+		},
+		RequireUniqueNames: true,
+	})
+}
