@@ -1,0 +1,3 @@
+package capsign
+
+//go:generate go run ./gendocs ../docs/codes.md
