@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"log"
 	"math/big"
 	"time"
 
@@ -18,16 +17,16 @@ import (
 func newClient(ctx context.Context) (_ *capsign.Client, done func()) {
 	pool, err := capsigntest.Start(ctx, capsigntest.Config{})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	client, err := capsign.NewClient(ctx, pool.Conn, capsign.ClientConfig{Pool: "default"})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	return client, func() {
 		client.Close()
 		if err := pool.Close(); err != nil {
-			log.Fatal(err)
+			panic(err)
 		}
 	}
 }
@@ -39,7 +38,7 @@ func ExampleClient_Sign() {
 
 	signed, err := client.Sign(ctx, []byte("hello"))
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	fmt.Println(signed.Alg, len(signed.Bytes), "bytes")
 	// Output: Ed25519 64 bytes
@@ -59,7 +58,7 @@ func ExampleClient_SignAll() {
 	}
 	for signed, err := range client.SignAll(ctx, items) {
 		if err != nil {
-			log.Fatal(err)
+			panic(err)
 		}
 		fmt.Println(signed.Ref, len(signed.Bytes), "bytes")
 	}
@@ -76,16 +75,16 @@ func ExampleClient_Signer() {
 
 	signer, err := client.Signer(ctx)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, signer.Public(), signer)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	fmt.Println(cert.SignatureAlgorithm)
 	// Output: Ed25519
@@ -98,7 +97,7 @@ func ExampleKeyring_Verify() {
 		"kid":"a721abd41acea0343bb4f30f399d71b185727f21aca9642f30078a7adbe4b77d",
 		"alg":"EdDSA","use":"sig","cap_provider":"software","cap_key_name":"cap-signing"}]}`))
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	kid := keyring.Keys()[0].KID
 	err = keyring.Verify(kid, []byte("hello"), make([]byte, 64))

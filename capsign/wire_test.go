@@ -49,7 +49,7 @@ func TestRequestBodiesThatAreRefused(t *testing.T) {
 	if _, err := capsign.DecodeRequest([]byte(wellFormed)); err != nil {
 		t.Fatalf("the well-formed body: %v", err)
 	}
-	change := func(old, new string) string { return strings.Replace(wellFormed, old, new, 1) }
+	change := func(was, is string) string { return strings.Replace(wellFormed, was, is, 1) }
 	for name, tc := range map[string]struct {
 		body string
 		want capsign.Code

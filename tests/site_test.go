@@ -206,7 +206,7 @@ func (s *site) connect() *nats.Conn {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
 	defer cancel()
 	for {
 		tryCtx, cancel := context.WithTimeout(ctx, time.Second)

@@ -115,7 +115,7 @@ func (p *Pool) open(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	p.closers = append(p.closers, func() error { return stop(worker) })
+	p.closers = append(p.closers, func() error { return stop(ctx, worker) })
 	p.Conn, err = p.connect(server)
 	return err
 }
@@ -147,8 +147,8 @@ func (p *Pool) connect(server *embedded.Server) (*nats.Conn, error) {
 }
 
 // stop stops a worker that should have nothing left to do.
-func stop(worker *queue.Worker) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+func stop(ctx context.Context, worker *queue.Worker) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	return worker.Stop(ctx)
 }

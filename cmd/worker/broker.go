@@ -86,9 +86,9 @@ func checkDurability(ctx context.Context, nc *nats.Conn, lazy bool, log *slog.Lo
 	case known && !lazy:
 		return fmt.Errorf("broker: %w", capsign.QueueNotDurable)
 	case known:
-		log.Warn("the broker acknowledges before it syncs: a power cut loses messages", "code", string(capsign.QueueNotDurable))
+		log.WarnContext(ctx, "the broker acknowledges before it syncs: a power cut loses messages", "code", string(capsign.QueueNotDurable))
 	default:
-		log.Warn("cannot ask the broker whether it syncs before it acknowledges: set sync_interval: always there")
+		log.WarnContext(ctx, "cannot ask the broker whether it syncs before it acknowledges: set sync_interval: always there")
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func openSoftware(ctx context.Context, cfg config.Config, log *slog.Logger) (pro
 		if err != nil {
 			return nil, err
 		}
-		log.Info("key generated", "key_name", keys.KeyName, "kid", kid, "dir", keys.Dir)
+		log.InfoContext(ctx, "key generated", "key_name", keys.KeyName, "kid", kid, "dir", keys.Dir)
 		return software.Open(ctx, keys)
 	}
 	return provider, err

@@ -16,6 +16,7 @@ import (
 	"github.com/capsign/cap/internal/config"
 	"github.com/capsign/cap/internal/providers"
 	"github.com/capsign/cap/internal/queue"
+	"github.com/capsign/cap/internal/telemetry"
 )
 
 // stopTimeout bounds how long a stopping worker finishes what is in hand.
@@ -25,6 +26,12 @@ const stopTimeout = 30 * time.Second
 // when everything that was taken has been answered.
 func serve(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) (err error) {
 	log := newLog(cfg.Log, stderr)
+	stopTelemetry, err := telemetry.Start(ctx, "cap-worker", version)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, within(ctx, 5*time.Second, stopTelemetry)) }()
+
 	data, err := openDataDir(cfg.Data)
 	if err != nil {
 		return err
@@ -51,21 +58,21 @@ func serve(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) (er
 		return err
 	}
 	if err := broker.WriteLocal(cfg.Data, link.url); err != nil {
-		return errors.Join(err, within(stopTimeout, worker.Stop))
+		return errors.Join(err, within(ctx, stopTimeout, worker.Stop))
 	}
 	fmt.Fprintf(stdout, "listening on %s\n", cmp.Or(link.url, "the broker of context "+cfg.NATS.Context))
-	log.Info("ready", "pool", cfg.Pool, "provider", provider.ProviderID(), "kid", keys[len(keys)-1].KID,
+	log.InfoContext(ctx, "ready", "pool", cfg.Pool, "provider", provider.ProviderID(), "kid", keys[len(keys)-1].KID,
 		"sign_with", signWith(cfg, link))
 
 	<-ctx.Done()
-	log.Info("stopping", "waits_at_most", stopTimeout.String())
-	return within(stopTimeout, worker.Stop)
+	log.InfoContext(ctx, "stopping", "waits_at_most", stopTimeout.String())
+	return within(ctx, stopTimeout, worker.Stop)
 }
 
 // within runs stop with a deadline of its own: the context that ended the
 // worker is done already.
-func within(d time.Duration, stop func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), d)
+func within(ctx context.Context, d time.Duration, stop func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d)
 	defer cancel()
 	return stop(ctx)
 }

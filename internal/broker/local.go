@@ -39,7 +39,7 @@ func WriteLocal(dir, url string) error {
 // ReadLocal returns the URL that a worker left in its data directory, or ""
 // where none has.
 func ReadLocal(dir string) (string, error) {
-	data, err := os.ReadFile(filepath.Join(dir, localFile)) //nolint:gosec // the directory is the user's to name
+	data, err := os.ReadFile(filepath.Join(dir, localFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -170,6 +169,5 @@ func codeOf(err error) capsign.Code {
 	if code, ok := errors.AsType[capsign.Code](err); ok && code.Known() {
 		return code
 	}
-	slog.Default().Debug("unclassified error", "error", err)
 	return capsign.Internal
 }

@@ -70,7 +70,11 @@ func startSign(ctx context.Context, provider string) (context.Context, trace.Spa
 
 // startStore starts the span of storing one result, "store cap.store".
 func startStore(ctx context.Context) (context.Context, trace.Span) {
-	return otel.Tracer(scope).Start(ctx, "store cap.store", trace.WithSpanKind(trace.SpanKindProducer))
+	ctx, span := otel.Tracer(scope).Start(ctx, "store cap.store", trace.WithSpanKind(trace.SpanKindProducer))
+	if span.IsRecording() {
+		span.SetAttributes(attrSystem.String("nats"), attrOperation.String("publish"), attrDestination.String("cap.store"))
+	}
+	return ctx, span
 }
 
 // endSpan ends a span of an operation that ended with err.

@@ -62,12 +62,12 @@ func (p *puller) receive(msg *nats.Msg) {
 	}
 	p.mu.Lock()
 	p.heard = time.Now()
-	switch {
-	case status == "":
+	switch status {
+	case "":
 		p.asked = max(p.asked-1, 0)
 		p.held++
-	case status == "100": // a heartbeat
-	case status == "503": // no consumer, or no broker behind the connection yet
+	case "100": // a heartbeat
+	case "503": // no consumer, or no broker behind the connection yet
 		p.heard = time.Time{}
 	default: // a pull has ended before it was filled
 		left, err := strconv.Atoi(msg.Header.Get("Nats-Pending-Messages"))

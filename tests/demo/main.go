@@ -32,10 +32,9 @@ func main() {
 	bin := flag.String("bin", "bin", "the `directory` of the commands worker and cap")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	if err := run(ctx, *bin, os.Stdout, os.Stderr); err != nil {
+	err := run(ctx, *bin, os.Stdout, os.Stderr)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
@@ -50,6 +49,8 @@ type show struct {
 
 // run gives the whole showing.
 func run(ctx context.Context, bin string, out, progress io.Writer) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	bin, err = filepath.Abs(bin)
 	if err != nil {
 		return err
@@ -75,7 +76,7 @@ func (s *show) oneFile(ctx context.Context) error {
 	}
 	for _, how := range [][]string{{"--json"}, {"--out", "app.sig"}} {
 		sign := append([]string{"keys", "sign", "--in", "app.txt"}, how...)
-		if _, err := s.run(ctx, 0, "cap", sign...); err != nil {
+		if err := s.run(ctx, 0, "cap", sign...); err != nil {
 			return err
 		}
 	}
@@ -84,15 +85,14 @@ func (s *show) oneFile(ctx context.Context) error {
 		return err
 	}
 	verify := []string{"verify-signature", "--in", "app.txt", "--sig", "app.sig", "--kid", kid}
-	if _, err := s.run(ctx, 0, "cap", verify...); err != nil {
+	if err := s.run(ctx, 0, "cap", verify...); err != nil {
 		return err
 	}
 	s.note("one bit of the file changes")
 	if err := s.write("app.txt", []byte("the reLease\n")); err != nil {
 		return err
 	}
-	_, err = s.run(ctx, capsign.SignatureInvalid.ExitStatus(), "cap", verify...)
-	return err
+	return s.run(ctx, capsign.SignatureInvalid.ExitStatus(), "cap", verify...)
 }
 
 // manyFiles signs a thousand files of the Go distribution from a Go program,
@@ -236,7 +236,7 @@ func (s *show) startWorker(ctx context.Context) (url string, stop func() error, 
 
 // run prints a command, runs it and prints what it says. Another exit status
 // than want is an error.
-func (s *show) run(ctx context.Context, want int, name string, args ...string) ([]byte, error) {
+func (s *show) run(ctx context.Context, want int, name string, args ...string) error {
 	fmt.Fprintf(s.out, "$ %s %s\n", name, strings.Join(args, " "))
 	var text bytes.Buffer
 	cmd := s.command(ctx, name, args...)
@@ -244,12 +244,12 @@ func (s *show) run(ctx context.Context, want int, name string, args ...string) (
 	err := cmd.Run()
 	fmt.Fprint(s.out, text.String())
 	if status := cmd.ProcessState.ExitCode(); status != want {
-		return nil, fmt.Errorf("%s %s: exit status %d, want %d: %w", name, args[0], status, want, err)
+		return fmt.Errorf("%s %s: exit status %d, want %d: %w", name, args[0], status, want, err)
 	}
 	if want != 0 {
 		fmt.Fprintf(s.out, "exit status %d\n", want)
 	}
-	return text.Bytes(), nil
+	return nil
 }
 
 // output runs a command without showing it and returns its output.

@@ -2,6 +2,7 @@
 package embedded
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -136,8 +137,8 @@ func (s *Server) Stop() {
 	s.server.WaitForShutdown()
 }
 
-// serverLog hands the server's log to slog: what operators should see as
-// warnings, the rest as debug.
+// serverLog hands the server's log to slog: its notices as debug, the rest as
+// what it is. The server's lines have no context.
 type serverLog struct {
 	log   *slog.Logger
 	fatal chan<- struct{} // holds one
@@ -145,24 +146,29 @@ type serverLog struct {
 
 var _ server.Logger = serverLog{}
 
+// line logs one line of the server's.
+func (l serverLog) line(level slog.Level, format string, v []any) {
+	l.log.Log(context.Background(), level, "nats server", "detail", fmt.Sprintf(format, v...))
+}
+
 // Noticef takes a line about the server's ordinary life.
 func (l serverLog) Noticef(format string, v ...any) {
-	l.log.Debug("nats server", "detail", fmt.Sprintf(format, v...))
+	l.line(slog.LevelDebug, format, v)
 }
 
 // Warnf takes a warning.
 func (l serverLog) Warnf(format string, v ...any) {
-	l.log.Warn("nats server", "detail", fmt.Sprintf(format, v...))
+	l.line(slog.LevelWarn, format, v)
 }
 
 // Errorf takes an error.
 func (l serverLog) Errorf(format string, v ...any) {
-	l.log.Error("nats server", "detail", fmt.Sprintf(format, v...))
+	l.line(slog.LevelError, format, v)
 }
 
 // Fatalf takes what the server would exit for.
 func (l serverLog) Fatalf(format string, v ...any) {
-	l.log.Error("nats server", "detail", fmt.Sprintf(format, v...))
+	l.line(slog.LevelError, format, v)
 	select {
 	case l.fatal <- struct{}{}:
 	default:
