@@ -70,12 +70,12 @@ func (cfg Config) mustOpenUnless(t *testing.T, code capsign.Code) {
 	t.Helper()
 	provider, err := cfg.Open(t.Context())
 	if err == nil {
-		provider.Close()
+		err = provider.Close()
 	}
 	if code != "" {
 		cfg.mustFail(t, "Open", err, code)
 	} else if err != nil {
-		t.Errorf("Open: %v", err)
+		t.Errorf("Open and Close: %v", err)
 	}
 }
 
@@ -138,10 +138,10 @@ func (cfg Config) mustFail(t *testing.T, what string, err error, want capsign.Co
 
 // codesIn returns every code that err wraps, however deep.
 func codesIn(err error) []capsign.Code {
-	if code, ok := err.(capsign.Code); ok {
+	if code, ok := err.(capsign.Code); ok { //nolint:errorlint // counts the codes, layer by layer
 		return []capsign.Code{code}
 	}
-	switch wrapping := err.(type) {
+	switch wrapping := err.(type) { //nolint:errorlint // as above
 	case interface{ Unwrap() error }:
 		return codesIn(wrapping.Unwrap())
 	case interface{ Unwrap() []error }:

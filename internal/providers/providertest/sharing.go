@@ -34,11 +34,11 @@ func manySignAtOnce(t *testing.T, cfg Config) {
 func signAndVerify(ctx context.Context, provider providers.Provider, key capsign.Key, msg []byte) error {
 	sig, err := provider.Sign(ctx, "", msg)
 	if err != nil {
-		return fmt.Errorf("Sign: %w", err)
+		return fmt.Errorf("sign: %w", err)
 	}
 	again, err := provider.PublicKey(ctx, sig.KID)
 	if err != nil {
-		return fmt.Errorf("PublicKey: %w", err)
+		return fmt.Errorf("public key: %w", err)
 	}
 	kids, err := provider.ListKIDs(ctx)
 	if err != nil || again.KID != key.KID || !slices.Contains(kids, key.KID) {

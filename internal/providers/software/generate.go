@@ -120,11 +120,10 @@ func encodeKeyFile(private crypto.Signer, cfg Config) ([]byte, error) {
 // it, which fails where the name is taken.
 func (d *keyDir) create(file []byte, kid string) error {
 	temporary := ".generate-" + rand.Text() + ".tmp"
+	defer func() { _ = d.Remove(temporary) }() // what stays is in nobody's way
 	if err := d.writeNew(temporary, file); err != nil {
-		d.Remove(temporary)
 		return err
 	}
-	defer d.Remove(temporary)
 	if v, err := d.load(temporary); err != nil {
 		return err
 	} else if v.key.KID != kid {
@@ -144,7 +143,7 @@ func (d *keyDir) writeNew(name string, content []byte) error {
 	}
 	_, writeErr := file.Write(content)
 	if err := cmp.Or(writeErr, file.Sync()); err != nil {
-		file.Close()
+		_ = file.Close()
 		return d.ioError(err)
 	}
 	if err := file.Close(); err != nil {

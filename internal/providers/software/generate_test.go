@@ -220,7 +220,7 @@ func TestKilledGenerateLeavesWholeVersions(t *testing.T) {
 		must(t, process.Start())
 		waitForFiles(t, cfg.Dir, before+1+round%4) // die at another moment each time
 		must(t, process.Process.Kill())
-		process.Wait()
+		_ = process.Wait() // it was killed
 	}
 	before := open(t, cfg).kids
 	next := generate(t, cfg)

@@ -38,16 +38,23 @@ func (cfg Config) openDir(op string) (*keyDir, error) {
 		return nil, fmt.Errorf("software: %s: %w", op, capsign.ConfigInvalid)
 	}
 	dir := &keyDir{Root: root, cfg: cfg, op: op}
-	info, err := root.Stat(".")
-	if err != nil {
-		root.Close()
-		return nil, dir.ioError(err)
-	}
-	if info.Mode().Perm()&0o022 != 0 || !ownedBy(info, os.Geteuid(), 0) {
-		root.Close()
-		return nil, dir.refuse(capsign.KeyFileUnsafe)
+	if err := dir.check(); err != nil {
+		_ = root.Close()
+		return nil, err
 	}
 	return dir, nil
+}
+
+// check refuses a directory in which others could replace a file.
+func (d *keyDir) check() error {
+	info, err := d.Stat(".")
+	if err != nil {
+		return d.ioError(err)
+	}
+	if info.Mode().Perm()&0o022 != 0 || !ownedBy(info, os.Geteuid(), 0) {
+		return d.refuse(capsign.KeyFileUnsafe)
+	}
+	return nil
 }
 
 // versions returns the numbers of the key's versions, in rising order.

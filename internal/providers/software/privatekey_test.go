@@ -149,7 +149,7 @@ func FuzzParseKeyFile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		private, err := parseKeyFile(data, nil)
 		if err != nil {
-			if code, ok := err.(capsign.Code); !ok || !code.Known() || private != nil {
+			if code, ok := errors.AsType[capsign.Code](err); !ok || !code.Known() || private != nil {
 				t.Fatalf("refused with %v, %v", private, err)
 			}
 			return

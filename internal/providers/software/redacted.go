@@ -11,7 +11,7 @@ import (
 const redacted = "REDACTED"
 
 // Format prints REDACTED for every verb.
-func (Config) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
+func (Config) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // String returns REDACTED.
 func (Config) String() string { return redacted }
@@ -26,7 +26,7 @@ func (Config) LogValue() slog.Value { return slog.StringValue(redacted) }
 func (Config) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // Format prints REDACTED for every verb.
-func (*Provider) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
+func (*Provider) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // String returns REDACTED.
 func (*Provider) String() string { return redacted }
@@ -37,7 +37,7 @@ func (*Provider) GoString() string { return redacted }
 // LogValue returns REDACTED.
 func (*Provider) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-func (version) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
+func (version) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 func (version) String() string             { return redacted }
 func (version) GoString() string           { return redacted }
 func (version) LogValue() slog.Value       { return slog.StringValue(redacted) }

@@ -58,7 +58,7 @@ func secretOf(t *testing.T, v version) []byte {
 // enough to tell it.
 func spellings(secret []byte) []string {
 	head := secret[:6]
-	numbers := fmt.Sprint(head)
+	numbers := fmt.Sprintf("%d", head)
 	return []string{
 		string(head), hex.EncodeToString(head), strings.ToUpper(hex.EncodeToString(head)),
 		base64.StdEncoding.EncodeToString(head), strings.Trim(numbers, "[]"),
@@ -73,8 +73,8 @@ func everyPrint(t *testing.T, v any) string {
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {
 		fmt.Fprintf(&out, verb+"\n", v)
 	}
-	slog.New(slog.NewTextHandler(&out, nil)).Info("printed", "v", v)
-	slog.New(slog.NewJSONHandler(&out, nil)).Info("printed", "v", v)
+	slog.New(slog.NewTextHandler(&out, nil)).InfoContext(t.Context(), "printed", "v", v)
+	slog.New(slog.NewJSONHandler(&out, nil)).InfoContext(t.Context(), "printed", "v", v)
 	encoded, err := json.Marshal(v)
 	must(t, err)
 	out.Write(encoded)
