@@ -268,11 +268,12 @@ func TestErrorTextIsBounded(t *testing.T) {
 
 // Each alias stands for nine of the one before: written out, a terabyte.
 func TestAliasBombIsNotExpanded(t *testing.T) {
-	bomb := "a0: &a0 hunter2\n"
+	var bomb strings.Builder
+	bomb.WriteString("a0: &a0 hunter2\n")
 	for i := range 12 {
-		bomb += fmt.Sprintf("a%d: &a%d [%s*a%d]\n", i+1, i+1, strings.Repeat(fmt.Sprintf("*a%d, ", i), 8), i)
+		fmt.Fprintf(&bomb, "a%d: &a%d [%s*a%d]\n", i+1, i+1, strings.Repeat(fmt.Sprintf("*a%d, ", i), 8), i)
 	}
-	if got := lines(t, bomb+"pool: *a12\n"); got[len(got)-1] != "14:1 pool: anchors and aliases are not supported; write the value out" {
+	if got := lines(t, bomb.String()+"pool: *a12\n"); got[len(got)-1] != "14:1 pool: anchors and aliases are not supported; write the value out" {
 		t.Error(got[len(got)-1])
 	}
 }

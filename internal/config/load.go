@@ -49,7 +49,7 @@ func Parse(data []byte) (Config, error) {
 // read returns the content of a regular file. It neither waits for a FIFO's
 // writer nor reads a device.
 func read(path string) ([]byte, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names the file
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, refuse(openProblem(err))
 	}

@@ -45,11 +45,11 @@ func durations() metric.View {
 }
 
 // handle logs, at debug, that telemetry was lost, and of why only the class.
-func handle(err error) {
+func handle(ctx context.Context, err error) {
 	if err == nil {
 		return
 	}
-	slog.Debug("telemetry lost", "class", classOf(err))
+	slog.DebugContext(ctx, "telemetry lost", "class", classOf(err)) //nolint:sloglint // the SDK's error handler is global, and so is its log
 }
 
 // classOf returns what kind of error an exporter had.

@@ -132,7 +132,7 @@ func (p providers) stop(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for _, provider := range p {
 		if provider != nil {
-			wg.Go(func() { handle(provider.Shutdown(ctx)) })
+			wg.Go(func() { handle(ctx, provider.Shutdown(ctx)) })
 		}
 	}
 	wg.Wait()
@@ -143,5 +143,5 @@ func (p providers) stop(ctx context.Context) error {
 // a collector's answer.
 func quieten() {
 	otel.SetLogger(logr.Discard())
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(handle))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { handle(context.Background(), err) }))
 }

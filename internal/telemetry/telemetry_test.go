@@ -32,9 +32,9 @@ func start(t *testing.T) (stop func(context.Context) error) {
 	return stop
 }
 
-// span makes one span of a trace of its own.
-func span(t *testing.T, name string) trace.SpanContext {
-	_, span := otel.Tracer("test").Start(t.Context(), name)
+// span makes one span, "sign", of a trace of its own.
+func span(t *testing.T) trace.SpanContext {
+	_, span := otel.Tracer("test").Start(t.Context(), "sign")
 	defer span.End()
 	return span.SpanContext()
 }
@@ -65,7 +65,7 @@ func TestSpansArrive(t *testing.T) {
 	collector := newCollector(t)
 	setEnv(t, map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": collector.URL, "OTEL_TRACES_SAMPLER": "always_on"})
 	stop := start(t)
-	span(t, "sign")
+	span(t)
 	if err := stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func TestResourceIsMinimal(t *testing.T) {
 	var ids []string
 	for range 2 {
 		stop := start(t)
-		span(t, "sign")
+		span(t)
 		if err := stop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +146,7 @@ func TestTheEnvironmentNamesTheService(t *testing.T) {
 		"OTEL_SERVICE_NAME": "signers", "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test",
 	})
 	stop := start(t)
-	span(t, "sign")
+	span(t)
 	if err := stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestOneTraceInAHundredIsSampledByDefault(t *testing.T) {
 	defer stop(t.Context()) //nolint:errcheck // it returns nil
 	sampled := 0
 	for range 5000 {
-		if span(t, "sign").IsSampled() {
+		if span(t).IsSampled() {
 			sampled++
 		}
 	}
@@ -233,7 +233,7 @@ func TestSilentCollectorHoldsNothingUp(t *testing.T) {
 			stop := start(t)
 			begin := time.Now()
 			for range 10_000 { // the queue holds 2048
-				span(t, "sign")
+				span(t)
 			}
 			record(t, "test.duration", 0.1)
 			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
@@ -270,10 +270,10 @@ func TestLostTelemetryIsLoggedAsAClass(t *testing.T) {
 	before := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	t.Cleanup(func() { slog.SetDefault(before) })
-	handle(errors.New("POST https://user:hunter2@collector: 401 hunter2"))
-	handle(&net.OpError{Op: "dial", Err: errors.New("hunter2")})
-	handle(context.DeadlineExceeded)
-	handle(nil)
+	handle(t.Context(), errors.New("POST https://user:hunter2@collector: 401 hunter2"))
+	handle(t.Context(), &net.OpError{Op: "dial", Err: errors.New("hunter2")})
+	handle(t.Context(), context.DeadlineExceeded)
+	handle(t.Context(), nil)
 	for _, want := range []string{"level=DEBUG", "class=exporter", "class=network", "class=timeout"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %s in %s", want, out.String())
