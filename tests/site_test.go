@@ -25,7 +25,8 @@ var binaries = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("make a directory: %w", err)
 	}
-	for _, pkg := range []string{"github.com/capsign/cap/cmd/worker", "github.com/nats-io/nats-server/v2"} {
+	const module = "github.com/capsign/cap"
+	for _, pkg := range []string{module + "/cmd/worker", module + "/cmd/cap", module + "/tests/demo", "github.com/nats-io/nats-server/v2"} {
 		build := exec.Command("go", "build", "-o", dir+string(filepath.Separator), pkg)
 		build.Stderr = os.Stderr
 		if err := build.Run(); err != nil {
@@ -59,13 +60,21 @@ type site struct {
 	processes map[string]*exec.Cmd
 }
 
+// commands returns the directory of the built commands.
+func commands(t *testing.T) string {
+	t.Helper()
+	built = true
+	dir, err := binaries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // newSite returns a site without processes yet. All of them end with the test.
 func newSite(t *testing.T) *site {
 	t.Helper()
-	built = true
-	if _, err := binaries(); err != nil {
-		t.Fatal(err)
-	}
+	commands(t)
 	s := &site{t: t, dir: t.TempDir(), port: freePort(t), processes: make(map[string]*exec.Cmd)}
 	t.Cleanup(func() {
 		s.mu.Lock()
@@ -96,13 +105,12 @@ func (s *site) url() string { return fmt.Sprintf("nats://127.0.0.1:%d", s.port) 
 // the test fails.
 func (s *site) run(name, command string, args ...string) {
 	s.t.Helper()
-	dir, _ := binaries()
 	log, err := os.OpenFile(filepath.Join(s.dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer log.Close()
-	process := exec.Command(filepath.Join(dir, command), args...)
+	process := exec.Command(filepath.Join(commands(s.t), command), args...)
 	process.Stdout, process.Stderr, process.Dir = log, log, s.dir
 	if err := process.Start(); err != nil {
 		s.t.Fatal(err)
