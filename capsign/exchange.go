@@ -56,6 +56,9 @@ func (c *Client) exchange(ctx context.Context, lane Lane, kid string, items [][]
 	if err := c.publish(cl); err != nil {
 		return Result{}, cl.fail(BrokerUnreachable)
 	}
+	// A beat of its own: what changes meanwhile must not put it off.
+	beat := time.NewTicker(recheck)
+	defer beat.Stop()
 	for {
 		pool, changed := c.pools.get(c.cfg.Pool)
 		if pool.State == PoolPaused {
@@ -69,7 +72,7 @@ func (c *Client) exchange(ctx context.Context, lane Lane, kid string, items [][]
 		case <-ctx.Done():
 			return c.giveUp(ctx, cl, len(items))
 		case <-changed:
-		case <-time.After(recheck):
+		case <-beat.C:
 			if err := c.publish(cl); err != nil {
 				return Result{}, cl.fail(BrokerUnreachable)
 			}

@@ -37,7 +37,7 @@ func TestKillingTheServerLosesNothing(t *testing.T) {
 	site.startWorker("a")
 	site.startWorker("b")
 	survives(t, site, func(ctx context.Context) {
-		for site.wait(ctx, time.Second) {
+		for site.wait(ctx, 250*time.Millisecond) {
 			site.restartServer()
 		}
 	})
@@ -49,7 +49,7 @@ func TestKillingAWorkerWithItsServerLosesNothing(t *testing.T) {
 	site := newSite(t)
 	site.startEmbedded()
 	survives(t, site, func(ctx context.Context) {
-		for site.wait(ctx, 400*time.Millisecond) {
+		for site.wait(ctx, 150*time.Millisecond) {
 			site.restartEmbedded()
 		}
 	})
@@ -62,7 +62,7 @@ func survives(t *testing.T, site *site, havoc func(context.Context)) {
 	ctx, stopHavoc := context.WithCancel(t.Context())
 	nc := site.connect()
 	released := countReleases(t, nc)
-	client, err := capsign.NewClient(t.Context(), nc, capsign.ClientConfig{Pack: 1, Window: 64, Timeout: 2 * time.Minute})
+	client, err := capsign.NewClient(t.Context(), nc, capsign.ClientConfig{Pack: 1, Window: 64, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -83,8 +83,23 @@ func newSite(t *testing.T) *site {
 			_ = process.Process.Kill()
 			_ = process.Wait()
 		}
+		if t.Failed() {
+			s.showLogs()
+		}
 	})
 	return s
+}
+
+// showLogs prints the end of what each process said.
+func (s *site) showLogs() {
+	logs, _ := filepath.Glob(filepath.Join(s.dir, "*.log"))
+	for _, path := range logs {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		s.t.Logf("%s:\n…%s", filepath.Base(path), text[max(len(text)-4000, 0):])
+	}
 }
 
 // freePort returns a loopback port that nobody listens on.

@@ -1,9 +1,11 @@
 package queue_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -21,7 +23,12 @@ import (
 func inFakeTime(t *testing.T, story func(t *testing.T)) {
 	ats.Register() // the server's own clock, which must tick outside the bubble
 	defer ats.Unregister()
-	// nats.go pools timers, and one made outside the bubble must not get in.
+	// nats.go pools timers, and one made outside the bubble must not get in: the
+	// connections of earlier tests must have let go, and the pool be emptied.
+	eventually(t, "earlier connections are gone", func() bool {
+		stacks := make([]byte, 1<<20)
+		return !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("nats%2ego."))
+	})
 	runtime.GC()
 	runtime.GC()
 	synctest.Test(t, story)
@@ -209,7 +216,7 @@ func TestPausedPoolAnswersWithItsCode(t *testing.T) {
 		client := p.client(t, capsign.ClientConfig{})
 		go func() {
 			time.Sleep(time.Second)
-			p.pause(t, capsign.ProviderUnavailable)
+			p.putPool(t, capsign.PoolPaused, capsign.ProviderUnavailable)
 		}()
 		for range 2 { // one that waits already, one that comes later
 			began := time.Now()
@@ -224,21 +231,21 @@ func TestPausedPoolAnswersWithItsCode(t *testing.T) {
 	})
 }
 
-// pause declares the pool stopped by code.
-func (p *pool) pause(t testing.TB, code capsign.Code) {
+// putPool says something about the pool in its workers' name.
+func (p *pool) putPool(t testing.TB, state capsign.PoolState, code capsign.Code) {
 	record, err := capsign.Pool{
-		V: capsign.Version, Name: "default", Provider: capsign.ProviderSoftware, State: capsign.PoolPaused, Code: code,
+		V: capsign.Version, Name: "default", Provider: capsign.ProviderSoftware, State: state, Code: code,
 		Since: time.Now().UTC(), Current: map[string]string{p.signer.key.Name: p.signer.key.KID},
 	}.Encode()
 	if err != nil {
 		t.Error(err)
 	}
-	kv, err := p.js.KeyValue(t.Context(), capsign.PoolsBucket)
+	kv, err := p.js.KeyValue(context.Background(), capsign.PoolsBucket)
 	if err != nil {
 		t.Error(err)
 		return
 	}
-	if _, err := kv.Put(t.Context(), "default", record); err != nil {
+	if _, err := kv.Put(context.Background(), "default", record); err != nil {
 		t.Error(err)
 	}
 }
@@ -294,5 +301,34 @@ func TestFullStorePausesTheLaneAndLosesNothing(t *testing.T) {
 		if err := p.signer.key.Verify(req.Items[0], p.result(t, req.ID).Outcomes[0].Signature); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+func TestPublicationIsRepeatedWhateverChangesMeanwhile(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		p := newServer(t)
+		stop(t, p.startWorker(t))
+		if err := p.js.DeleteStream(t.Context(), capsign.JobsStream("default")); err != nil {
+			t.Fatal(err)
+		}
+		client := p.client(t, capsign.ClientConfig{})
+		var news sync.WaitGroup
+		news.Go(func() {
+			for n := range 40 { // more often than the client's beat
+				time.Sleep(300 * time.Millisecond)
+				p.putPool(t, capsign.PoolReady, "")
+				if n == 10 {
+					p.startWorker(t)
+				}
+			}
+		})
+		began := time.Now()
+		if _, err := client.Sign(t.Context(), []byte("hello")); err != nil {
+			t.Error(err)
+		}
+		if waited := time.Since(began); waited > 6*time.Second {
+			t.Errorf("signed after %v, the queue being back after 3.3 s", waited)
+		}
+		news.Wait()
 	})
 }

@@ -19,15 +19,15 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"cap": func() {
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-			defer stop()
-			os.Exit(cli.Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) //nolint:gocritic // as main does
+			status := cli.Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+			stop()
+			os.Exit(status)
 		},
 	})
 }
 
 // TestScripts runs testdata/*.txtar. NATS_URL leads them to the broker of one
-// pool, called default; the other brokers are NATS_MANY, NATS_BARE, NATS_MUTE
-// and NATS_DEAD, see sites_test.go.
+// pool, called default; sites_test.go lists the other brokers.
 func TestScripts(t *testing.T) {
 	env := startSites(t)
 	testscript.Run(t, testscript.Params{

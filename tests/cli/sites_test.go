@@ -5,9 +5,13 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -26,6 +30,10 @@ import (
 //	NATS_BARE  JetStream, but no worker has ever been there
 //	NATS_MUTE  accepts connections and says nothing
 //	NATS_DEAD  nobody listens
+//	NATS_CLOSED, NATS_GUEST, NATS_READER
+//	           lets nobody in without a password; lets guests do nothing, and
+//	           readers anything but ask for signatures
+//	OTLP_GOOD  a collector, whose spans are in the file at SPANS
 func startSites(t *testing.T) []string {
 	t.Helper()
 	one, many, bare := startBroker(t), startBroker(t), startBroker(t)
@@ -35,7 +43,12 @@ func startSites(t *testing.T) []string {
 	startWorker(t, many, "release", release)
 	stopWorker(t, startWorker(t, many, "idle", newKeys(t, "idle-key", capsign.Ed25519, 1)))
 	pauseTwin(t, many, release)
+	guarded := startGuarded(t)
+	collector, spans := startCollector(t)
 	return []string{
+		"NATS_CLOSED=nats://" + guarded, "NATS_GUEST=nats://guest:hunter2@" + guarded,
+		"NATS_READER=nats://reader:hunter2@" + guarded,
+		"OTLP_GOOD=" + collector, "SPANS=" + spans,
 		"NATS_URL=" + one.URL(), "NATS_MANY=" + many.URL(), "NATS_BARE=" + bare.URL(),
 		"NATS_MUTE=" + muteAddress(t), "NATS_DEAD=" + deadAddress(t),
 	}
@@ -52,6 +65,39 @@ func startBroker(t *testing.T) *embedded.Server {
 	}
 	t.Cleanup(server.Stop)
 	return server
+}
+
+// startGuarded starts a broker with users and a pool, and returns its host and
+// port.
+func startGuarded(t *testing.T) string {
+	t.Helper()
+	deny := func(subject string) *server.Permissions {
+		return &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{subject}}}
+	}
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
+		Users: []*server.User{
+			{Username: "worker", Password: "hunter2"},
+			{Username: "guest", Password: "hunter2", Permissions: deny(">")},
+			{Username: "reader", Password: "hunter2", Permissions: deny("cap.job.>")},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the guarded broker does not start")
+	}
+	address := s.Addr().String()
+	nc, err := nats.Connect("nats://worker:hunter2@" + address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	serve(t, nc, "default", newKeys(t, "cap-signing", capsign.Ed25519, 1))
+	return address
 }
 
 // connect returns a connection that ends with the test.
@@ -100,10 +146,17 @@ func keysOf(t *testing.T, provider *software.Provider) []capsign.Key {
 	return keys
 }
 
-// startWorker serves a pool until the test ends or stopWorker is called.
+// startWorker serves a pool on an embedded broker.
 func startWorker(t *testing.T, server *embedded.Server, pool string, provider *software.Provider) *queue.Worker {
 	t.Helper()
-	worker, err := queue.Start(t.Context(), connect(t, server), queue.Config{
+	return serve(t, connect(t, server), pool, provider)
+}
+
+// serve serves a pool until the test ends. The pool called idle is the one that
+// its test stops.
+func serve(t *testing.T, nc *nats.Conn, pool string, provider *software.Provider) *queue.Worker {
+	t.Helper()
+	worker, err := queue.Start(t.Context(), nc, queue.Config{
 		Pool: pool, Provider: provider.ProviderID(), Signer: provider, Keys: keysOf(t, provider),
 		Log: slog.New(slog.DiscardHandler),
 	})
@@ -193,4 +246,24 @@ func deadAddress(t *testing.T) string {
 	}
 	defer listener.Close() //nolint:errcheck // it has no connections
 	return "nats://" + listener.Addr().String()
+}
+
+// startCollector starts an OTLP/HTTP endpoint that appends the spans it gets,
+// as they come, to a file.
+func startCollector(t *testing.T) (url, spans string) {
+	t.Helper()
+	spans = t.TempDir() + "/spans"
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		file, err := os.OpenFile(spans, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer file.Close() //nolint:errcheck // the script sees what is missing
+		if _, err := io.Copy(file, r.Body); err != nil {
+			t.Error(err)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, spans
 }
