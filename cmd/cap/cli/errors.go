@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/spf13/cobra"
+
+	"github.com/capsign/cap/capsign"
+)
+
+// interrupted is the exit status after Ctrl-C, as shells expect it, unless a
+// request was in flight.
+const interrupted = 130
+
+// problem is an error as --json prints it.
+type problem struct {
+	// Valid and KID are verify-signature's.
+	Valid *bool  `json:"valid,omitzero"`
+	KID   string `json:"kid,omitzero"`
+	// Code is a capsign.Code or "interrupted".
+	Code    string   `json:"code"`
+	Message string   `json:"message"`
+	Hint    string   `json:"hint,omitzero"`
+	Choices []string `json:"choices,omitzero"`
+}
+
+// fail tells the person what went wrong, on stdout as well where JSON was asked
+// for, and returns the exit status. cmd may be nil.
+func (a *app) fail(ctx context.Context, cmd *cobra.Command, args []string, err error) int {
+	p, status := a.problem(cmd, err), codeOf(err).ExitStatus()
+	if ctx.Err() != nil && status != capsign.OutcomeUnknown.ExitStatus() {
+		p, status = problem{Code: "interrupted", Message: "Interrupted."}, interrupted
+	}
+	if f, ok := errors.AsType[*fault](err); !ok || !f.silent {
+		fmt.Fprintf(a.stderr, "cap: %s%s (%s)\n", prefix(cmd), p.Message, p.Code)
+		if p.Hint != "" {
+			fmt.Fprintf(a.stderr, "hint: %s\n", p.Hint)
+		}
+	}
+	if a.flags.json || asksForJSON(args) {
+		_ = a.printJSON(p) // stdout may be what is broken; stderr has said so
+	}
+	return status
+}
+
+// problem returns what there is to say about err.
+func (a *app) problem(cmd *cobra.Command, err error) problem {
+	p := problem{Code: string(codeOf(err)), Message: sentenceOf(err), Hint: printable(a.hint(cmd, err))}
+	if which, ok := errors.AsType[*capsign.AmbiguousError](err); ok {
+		p.Choices = which.Choices
+	}
+	if u, ok := errors.AsType[*unverified](err); ok {
+		p.Valid, p.KID = new(bool), printable(u.kid)
+	}
+	return p
+}
+
+// prefix names the command that failed.
+func prefix(cmd *cobra.Command) string {
+	if cmd == nil || !cmd.HasParent() {
+		return ""
+	}
+	_, path, _ := strings.Cut(cmd.CommandPath(), " ")
+	return path + ": "
+}
+
+// asksForJSON looks for --json in a command line that may not have been parsed.
+func asksForJSON(args []string) bool {
+	if end := slices.Index(args, "--"); end >= 0 {
+		args = args[:end]
+	}
+	return slices.Contains(args, "--json") || slices.Contains(args, "--json=true")
+}
+
+// printJSON prints one object on stdout.
+func (a *app) printJSON(v any) error {
+	data, err := json.Marshal(v, json.Deterministic(true))
+	if err != nil {
+		return capsign.Internal
+	}
+	return a.print(append(data, '\n'))
+}
+
+// print writes to stdout.
+func (a *app) print(data []byte) error {
+	_, err := a.stdout.Write(data)
+	return stdoutFault(err)
+}
+
+// printf prints text on stdout.
+func (a *app) printf(format string, args ...any) error {
+	_, err := fmt.Fprintf(a.stdout, format, args...)
+	return stdoutFault(err)
+}
+
+// stdoutFault explains why stdout does not take a result.
+func stdoutFault(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, io.ErrClosedPipe):
+		return &fault{code: capsign.BadRequest, sentence: "Standard output is closed."}
+	}
+	return &fault{code: capsign.BadRequest, sentence: "Standard output cannot be written: " + reason(err) + "."}
+}

@@ -1,0 +1,58 @@
+package cli
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/capsign/cap/capsign"
+)
+
+// hints say what a person can do about the codes that need nothing else to be
+// said.
+var hints = map[capsign.Code]string{
+	capsign.SignatureInvalid: "compare file, signature and kid with what was signed; a trailing newline counts.",
+
+	capsign.Denied: "the broker's permissions do not allow it; check --creds, or ask its operator.",
+
+	capsign.PoolUnknown: "'cap keys info' lists the pools; a worker makes one when it starts: 'worker --pool NAME'.",
+	capsign.KeyUnknown:  "'cap keys info' lists the pool's keys.",
+	capsign.KIDUnknown:  "'cap keys info' lists the kids; a kid of another pool or key needs another --pool or --key.",
+
+	capsign.PassphraseIncorrect: "the pool waits for its operator; the worker's log says more.",
+
+	capsign.RequestExpired:      "try again, with a longer --timeout.",
+	capsign.RetriesExhausted:    "the worker's log says why; then try again.",
+	capsign.QueueUnavailable:    "try again in a moment.",
+	capsign.ProviderTimeout:     "try again in a moment; the worker's log says more.",
+	capsign.ProviderUnavailable: "try again in a moment; the worker's log says more.",
+
+	capsign.ResultTimeout:  "is a worker of this pool running? Signing again is safe.",
+	capsign.OutcomeUnknown: "signing again is safe: nobody has seen a signature of this request.",
+
+	capsign.Integrity: "use neither the key nor the signature; tell the pool's operator.",
+	capsign.Internal:  "please report it, with the output of 'cap version'.",
+}
+
+// hint returns what a person can do about err, or "".
+func (a *app) hint(cmd *cobra.Command, err error) string {
+	f, isFault := errors.AsType[*fault](err)
+	which, isAmbiguous := errors.AsType[*capsign.AmbiguousError](err)
+	code, isCode := errors.AsType[capsign.Code](err)
+	switch {
+	case isFault && f.hint != "":
+		return f.hint
+	case (isFault && f.misuse || !isCode) && cmd != nil:
+		return "run '" + cmd.CommandPath() + " --help'."
+	case isFault:
+		return ""
+	case isAmbiguous:
+		return "choose with --" + which.What + ": " + strings.Join(which.Choices, ", ")
+	case code == capsign.BrokerUnreachable:
+		return "tried " + a.tried + "; start a worker with 'worker', or name the broker with --nats URL."
+	case code == capsign.ConfigInvalid:
+		return "check the broker's address, context and credentials; cap has them from " + a.tried + "."
+	}
+	return hints[code]
+}
