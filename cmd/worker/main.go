@@ -83,7 +83,7 @@ func (f *flags) config(changed func(string) bool) (config.Config, error) {
 	for name, set := range map[string]func(){
 		"nats":    func() { cfg.NATS.URL, cfg.NATS.Context, cfg.NATS.Listen = f.nats, "", "" },
 		"context": func() { cfg.NATS.URL, cfg.NATS.Context, cfg.NATS.Listen = "", f.natsContext, "" },
-		"listen":  func() { cfg.NATS.Listen = f.listen },
+		"listen":  func() { cfg.NATS.URL, cfg.NATS.Context, cfg.NATS.Listen = "", "", f.listen },
 		"pool":    func() { cfg.Pool = f.pool },
 		"data":    func() { cfg.Data = f.data },
 	} {
@@ -91,5 +91,8 @@ func (f *flags) config(changed func(string) bool) (config.Config, error) {
 			set()
 		}
 	}
-	return cfg, checkFlags(changed)
+	if err := checkFlags(changed); err != nil {
+		return config.Config{}, err
+	}
+	return cfg, cfg.Validate()
 }
