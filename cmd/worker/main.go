@@ -37,7 +37,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		Example: "  worker\n  worker --config config/key.yaml --nats nats://broker:4222 --pool release",
 		Args:    cobra.NoArgs,
 		Version: version,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error { //nolint:contextcheck // cobra hands the context on in cmd
 			cfg, err := flags.config(cmd.Flags().Changed)
 			if err != nil {
 				return err
