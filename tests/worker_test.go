@@ -26,11 +26,10 @@ type embedded struct {
 }
 
 // startIn starts such a worker on a data directory and a free port.
-func startIn(t *testing.T, data string, args ...string) *embedded {
+func startIn(t *testing.T, data string) *embedded {
 	t.Helper()
 	w := &embedded{t: t, log: new(bytes.Buffer)}
-	args = append([]string{"--listen", "127.0.0.1:0", "--data", data}, args...)
-	w.process = exec.Command(filepath.Join(commands(t), "worker"), args...)
+	w.process = exec.Command(filepath.Join(commands(t), "worker"), "--listen", "127.0.0.1:0", "--data", data)
 	w.process.Stderr = w.log
 	stdout, err := w.process.StdoutPipe()
 	if err != nil {

@@ -101,7 +101,7 @@ func queueConfig(cfg config.Config, provider providers.Provider, keys []capsign.
 		Keys:             keys,
 		VerifySignatures: cfg.Queue.VerifySignatures || provider.ProviderID() != capsign.ProviderSoftware,
 		Parallelism:      cfg.Queue.Parallelism,
-		Prefetch:         cfg.Queue.Prefetch,
+		Prefetch:         prefetch(cfg),
 		ExpressAckWait:   cfg.Queue.ExpressAckWait,
 		BulkAckWait:      cfg.Queue.BulkAckWait,
 		MaxDeliveries:    cfg.Queue.MaxDeliveries,
@@ -112,6 +112,18 @@ func queueConfig(cfg config.Config, provider providers.Provider, keys []capsign.
 		Version:          version,
 		Log:              log,
 	}
+}
+
+// softwarePrefetch is how many requests a lane holds where a signature takes
+// microseconds: with a few, asking for more would cost as much as signing.
+const softwarePrefetch = 64
+
+// prefetch returns how many requests each lane holds; 0 leaves it to the queue.
+func prefetch(cfg config.Config) int {
+	if cfg.Queue.Prefetch == 0 && cfg.Key.Provider == capsign.ProviderSoftware {
+		return max(softwarePrefetch, 2*cfg.Queue.Parallelism)
+	}
+	return cfg.Queue.Prefetch
 }
 
 // spreadSigners gives a small machine more Ps than cores while it signs in

@@ -130,7 +130,7 @@ type Queue struct {
 	// CPU.
 	Parallelism int `yaml:"parallelism"`
 	// Prefetch is how many requests each lane holds beyond those being signed;
-	// zero means twice Parallelism.
+	// zero means twice Parallelism, and at least 64 for software keys.
 	Prefetch int `yaml:"prefetch"`
 	// ExpressAckWait is how long after a crash a one-off's request is delivered
 	// to another worker. Default 1 s.

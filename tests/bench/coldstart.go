@@ -36,7 +36,7 @@ func coldStart(sync durability) func(context.Context, *pass) (figures, error) {
 			}
 			args = append(args, "--config", file)
 		}
-		cmd := exec.CommandContext(ctx, worker, args...) //nolint:gosec // just built
+		cmd := exec.CommandContext(ctx, worker, args...)
 		began := time.Now()
 		if err := cmd.Start(); err != nil {
 			return nil, err
@@ -52,7 +52,7 @@ func coldStart(sync durability) func(context.Context, *pass) (figures, error) {
 // buildWorker builds the worker's binary into dir.
 func buildWorker(dir string) (string, error) {
 	worker := filepath.Join(dir, "worker")
-	build := exec.Command("go", "build", "-o", worker, "github.com/capsign/cap/cmd/worker") //nolint:gosec // our own
+	build := exec.Command("go", "build", "-o", worker, "github.com/capsign/cap/cmd/worker")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		return "", fmt.Errorf("%w: cmd/worker does not build", errSkip)

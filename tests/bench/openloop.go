@@ -90,7 +90,7 @@ func poisson(rate float64, d time.Duration) func(yield func(time.Time) bool) {
 	return func(yield func(time.Time) bool) {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // arrivals, the same ones each time
+		random := rand.New(rand.NewPCG(1, 2))
 		began := time.Now()
 		for at := time.Duration(0); at < d; at += time.Duration(random.ExpFloat64() / rate * float64(time.Second)) {
 			sleepUntil(began.Add(at))

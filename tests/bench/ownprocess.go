@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -25,8 +26,8 @@ func spawn(ctx context.Context, p *pass, sync durability, wrapper ...string) (*s
 	if err != nil {
 		return nil, err
 	}
-	argv := append(wrapper, self, "serve", p.dir, string(sync))
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...) //nolint:gosec // this program itself
+	argv := slices.Concat(wrapper, []string{self, "serve", p.dir, string(sync)})
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "GOMAXPROCS="+strconv.Itoa(p.procs))
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()

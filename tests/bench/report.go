@@ -74,7 +74,7 @@ func writeReport(file string, m machine, results []*result) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(file, []byte(text.String()), 0o644) //nolint:gosec // a document
+	return os.WriteFile(file, []byte(text.String()), 0o644)
 }
 
 // markdown returns the table in Markdown.

@@ -99,7 +99,8 @@ func startWorker(ctx context.Context, nc *nats.Conn, dir string) (stop func() er
 	}
 	worker, err := queue.Start(ctx, nc, queue.Config{
 		Pool: "default", Provider: provider.ProviderID(), Signer: provider, Keys: []capsign.Key{key},
-		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Prefetch: 64, // as cmd/worker has it for software keys
+		Log:      slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {
 		return nil, errors.Join(err, provider.Close())
