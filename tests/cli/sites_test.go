@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,7 +29,7 @@ import (
 //	NATS_MANY  four pools: batch, a key of two versions; release, a P-256 key;
 //	           idle, whose worker is gone; paused, which waits for a passphrase
 //	NATS_BARE  JetStream, but no worker has ever been there
-//	NATS_MUTE  accepts connections and says nothing
+//	NATS_MUTE  accepts connections and says nothing; NATS_MUTES is forty of those
 //	NATS_DEAD  nobody listens
 //	NATS_CLOSED, NATS_GUEST, NATS_READER
 //	           lets nobody in without a password; lets guests do nothing, and
@@ -43,14 +44,14 @@ func startSites(t *testing.T) []string {
 	startWorker(t, many, "release", release)
 	stopWorker(t, startWorker(t, many, "idle", newKeys(t, "idle-key", capsign.Ed25519, 1)))
 	pauseTwin(t, many, release)
-	guarded := startGuarded(t)
+	guarded, mute := startGuarded(t), muteAddress(t)
 	collector, spans := startCollector(t)
 	return []string{
 		"NATS_CLOSED=nats://" + guarded, "NATS_GUEST=nats://guest:hunter2@" + guarded,
 		"NATS_READER=nats://reader:hunter2@" + guarded,
 		"OTLP_GOOD=" + collector, "SPANS=" + spans,
 		"NATS_URL=" + one.URL(), "NATS_MANY=" + many.URL(), "NATS_BARE=" + bare.URL(),
-		"NATS_MUTE=" + muteAddress(t), "NATS_DEAD=" + deadAddress(t),
+		"NATS_MUTE=" + mute, "NATS_MUTES=" + strings.Repeat(mute+",", 39) + mute, "NATS_DEAD=" + deadAddress(t),
 	}
 }
 
