@@ -52,6 +52,8 @@ type Client struct {
 	id   string // the <client> of its request ids
 	acks string // inbox of the broker's publish acknowledgements
 
+	metrics metrics
+
 	pools *poolWatch
 	keys  sync.Map // kid → Key, those seen and checked
 	sent  atomic.Uint64
@@ -67,7 +69,7 @@ type Client struct {
 // [PoolUnknown], [KeyUnknown], [KIDUnknown] or, as an [AmbiguousError],
 // [Ambiguous] where they are not to be had.
 func NewClient(ctx context.Context, nc *nats.Conn, cfg ClientConfig) (*Client, error) {
-	c := &Client{nc: nc, cfg: cfg, id: NewClientID(), calls: make(map[uint64]*call)}
+	c := &Client{nc: nc, cfg: cfg, id: NewClientID(), metrics: newMetrics(), calls: make(map[uint64]*call)}
 	c.cfg.Tenant = cmp.Or(cfg.Tenant, TenantLocal)
 	c.cfg.Pack = min(cmp.Or(cfg.Pack, 256), MaxItems)
 	c.cfg.Window = cmp.Or(cfg.Window, 16)

@@ -43,7 +43,10 @@ func (c *Client) exchange(ctx context.Context, lane Lane, kid string, items [][]
 	ctx, cancel := context.WithTimeout(ctx, c.timeout(lane))
 	defer cancel()
 	ctx, span := startPublish(ctx, c.cfg.Pool, lane, len(items))
-	defer func() { endSpan(span, err) }()
+	defer func(began time.Time) {
+		endSpan(span, err)
+		c.metrics.exchanged(ctx, c.cfg.Pool, lane, began, err)
+	}(time.Now())
 
 	cl, err := c.newCall(ctx, lane, kid, items)
 	if err != nil {
@@ -237,7 +240,8 @@ func (cl *call) fail(code Code) error {
 
 // watchPermissions turns the broker's word that a publication is not allowed,
 // which comes without saying for which message, into the end of the calls that
-// publish on that subject.
+// publish on that subject. The handler stays in nc's chain of handlers after
+// Close, where it finds no calls to end: taking it out could take out another's.
 func (c *Client) watchPermissions() {
 	before := c.nc.ErrorHandler()
 	c.nc.SetErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) {
@@ -248,7 +252,6 @@ func (c *Client) watchPermissions() {
 			before(nc, sub, err)
 		}
 	})
-	c.release = append(c.release, func() { c.nc.SetErrorHandler(before) })
 }
 
 // deny ends the calls whose subject a permission violation quotes.

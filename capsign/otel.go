@@ -2,14 +2,16 @@ package capsign
 
 import (
 	"context"
+	"time"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 )
 
-// scope names this package's spans.
+// scope names this package's spans and instruments.
 const scope = "github.com/capsign/cap/capsign"
 
 // Attribute keys of the spans below, from the OpenTelemetry messaging
@@ -34,6 +36,41 @@ func startPublish(ctx context.Context, pool string, lane Lane, items int) (conte
 			attrPool.String(pool), attrLane.String(string(lane)))
 	}
 	return ctx, span
+}
+
+// metrics are a client's instruments.
+type metrics struct {
+	duration metric.Float64Histogram
+	sent     metric.Int64Counter
+}
+
+// newMetrics makes the instruments of a client.
+func newMetrics() metrics {
+	meter := otel.Meter(scope)
+	var m metrics
+	// The API documents that an instrument comes back usable beside an error.
+	m.duration, _ = meter.Float64Histogram("messaging.client.operation.duration", metric.WithUnit("s"),
+		metric.WithDescription("From publishing a request to its result."))
+	m.sent, _ = meter.Int64Counter("messaging.client.sent.messages", metric.WithUnit("{message}"),
+		metric.WithDescription("Requests published, repetitions apart."))
+	return m
+}
+
+// exchanged records the end of one request that began then.
+func (m metrics) exchanged(ctx context.Context, pool string, lane Lane, began time.Time, err error) {
+	if !m.duration.Enabled(ctx) {
+		return
+	}
+	attrs := []attribute.KeyValue{
+		attrSystem.String("nats"), attrOperation.String("publish"), attrDestination.String("cap.job"),
+		attrPool.String(pool), attrLane.String(string(lane)),
+	}
+	if err != nil {
+		attrs = append(attrs, attrErrorType.String(string(codeOf(err))))
+	}
+	option := metric.WithAttributeSet(attribute.NewSet(attrs...))
+	m.duration.Record(ctx, time.Since(began).Seconds(), option)
+	m.sent.Add(ctx, 1, option)
 }
 
 // endSpan ends a span with the code that err wraps, if any.

@@ -103,6 +103,7 @@ func fail(span trace.Span, code capsign.Code) {
 type metrics struct {
 	pool, provider string
 	process        metric.Float64Histogram
+	consumed       metric.Int64Counter
 	sign           metric.Float64Histogram
 	options        sync.Map // metricKey → metric.MeasurementOption
 }
@@ -121,6 +122,8 @@ func newMetrics(cfg Config) *metrics {
 	// The API documents that an instrument comes back usable beside an error.
 	m.process, _ = meter.Float64Histogram("messaging.process.duration", metric.WithUnit("s"),
 		metric.WithDescription("From taking a request to its stored result."))
+	m.consumed, _ = meter.Int64Counter("messaging.client.consumed.messages", metric.WithUnit("{message}"),
+		metric.WithDescription("Requests taken from the queue, redeliveries included."))
 	m.sign, _ = meter.Float64Histogram("cap.provider.sign.duration", metric.WithUnit("s"),
 		metric.WithDescription("One call to the key provider."))
 	return m
@@ -129,7 +132,9 @@ func newMetrics(cfg Config) *metrics {
 // processed records the end of one request.
 func (m *metrics) processed(ctx context.Context, lane capsign.Lane, code capsign.Code, d time.Duration) {
 	if m.process.Enabled(ctx) {
-		m.process.Record(ctx, d.Seconds(), m.attributes(metricKey{lane: lane, code: code}))
+		option := m.attributes(metricKey{lane: lane, code: code})
+		m.process.Record(ctx, d.Seconds(), option)
+		m.consumed.Add(ctx, 1, option)
 	}
 }
 

@@ -86,7 +86,7 @@ func TestDurationsAreMeasured(t *testing.T) {
 	if _, err := p.client(t, capsign.ClientConfig{}).Sign(t.Context(), []byte("hello")); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"messaging.process.duration", "cap.provider.sign.duration"} {
+	for _, name := range []string{"messaging.client.operation.duration", "messaging.process.duration", "cap.provider.sign.duration"} {
 		eventually(t, name, func() bool { return count(t, reader, name) == 1 })
 	}
 }
