@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -78,8 +79,15 @@ func connectCode(err error) error {
 		return nil
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
 		return fmt.Errorf("broker: connect: %w", capsign.Denied)
-	case errors.Is(err, nats.ErrNoServers), errors.Is(err, nats.ErrTimeout), isNetwork(err):
+	case errors.Is(err, nats.ErrNoServers), errors.Is(err, nats.ErrTimeout), errors.Is(err, context.DeadlineExceeded), isNetwork(err):
 		return fmt.Errorf("broker: connect: %w", capsign.BrokerUnreachable)
 	}
 	return fmt.Errorf("broker: connect: %w", capsign.ConfigInvalid)
+}
+
+// isNetwork reports whether err came from dialling or from the connection.
+func isNetwork(err error) bool {
+	_, isOp := errors.AsType[*net.OpError](err)
+	_, isDNS := errors.AsType[*net.DNSError](err)
+	return isOp || isDNS
 }

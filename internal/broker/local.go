@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/go-json-experiment/json"
 	"github.com/google/renameio/v2"
@@ -37,15 +38,28 @@ func WriteLocal(dir, url string) error {
 }
 
 // ReadLocal returns the URL that a worker left in its data directory, or ""
-// where none has.
+// where none has. It refuses a file that another user owns or could have
+// written: the URL decides who gets the requests.
 func ReadLocal(dir string) (string, error) {
-	data, err := os.ReadFile(filepath.Join(dir, localFile))
+	path := filepath.Join(dir, localFile)
+	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
+	if err != nil || !isOwn(info) {
+		return "", fmt.Errorf("broker: read %s: not a file of this user's alone: %w", localFile, capsign.ConfigInvalid)
+	}
+	data, err := os.ReadFile(path)
 	var found local
 	if err != nil || json.Unmarshal(data, &found, json.RejectUnknownMembers(true)) != nil || found.V != capsign.Version {
 		return "", fmt.Errorf("broker: read %s: %w", localFile, capsign.ConfigInvalid)
 	}
 	return found.URL, nil
+}
+
+// isOwn reports whether a file is a regular one that this user owns and no
+// other may touch.
+func isOwn(info fs.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && info.Mode().IsRegular() && info.Mode().Perm()&0o077 == 0 && int(stat.Uid) == os.Geteuid()
 }
