@@ -114,7 +114,7 @@ func (f *flags) localTarget(target broker.Target) (broker.Target, string, error)
 	if err != nil {
 		return target, "", &fault{
 			code: codeOf(err), sentence: "The data directory's client.json cannot be used.",
-			hint: "restart the worker, which writes it anew, or name the broker with --nats URL.",
+			hint: "it must be this user's alone (chmod 600); restart the worker, which writes it anew, or give --nats URL.",
 		}
 	}
 	if url == "" {
