@@ -77,6 +77,16 @@ func TestLocalClientFindsItsWorker(t *testing.T) {
 	if url, err := broker.ReadLocal(dir); url != "nats://127.0.0.1:4333" || err != nil {
 		t.Errorf("read %q, %v", url, err)
 	}
+	// A copied directory has the modes that the copier's umask gave.
+	if err := os.Chmod(filepath.Join(dir, "client.json"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := broker.WriteLocal(dir, "nats://127.0.0.1:4444"); err != nil {
+		t.Fatal(err)
+	}
+	if url, err := broker.ReadLocal(dir); url != "nats://127.0.0.1:4444" || err != nil {
+		t.Errorf("written anew, read %q, %v", url, err)
+	}
 }
 
 func TestLocalFileThatOthersCouldHaveWrittenIsRefused(t *testing.T) {

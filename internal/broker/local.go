@@ -31,10 +31,24 @@ func WriteLocal(dir, url string) error {
 	if err != nil {
 		return fmt.Errorf("broker: write %s: %w", localFile, capsign.Internal)
 	}
-	if err := renameio.WriteFile(filepath.Join(dir, localFile), append(data, '\n'), 0o600); err != nil {
+	if err := replacePrivate(filepath.Join(dir, localFile), append(data, '\n')); err != nil {
 		return fmt.Errorf("broker: write %s: %w", localFile, capsign.ConfigInvalid)
 	}
 	return nil
+}
+
+// replacePrivate replaces a file whole, and makes it its owner's alone whatever
+// the old one was.
+func replacePrivate(path string, data []byte) error {
+	file, err := renameio.NewPendingFile(path, renameio.WithStaticPermissions(0o600))
+	if err != nil {
+		return err
+	}
+	defer file.Cleanup() //nolint:errcheck // nothing is left to clean up after the replacement
+	if _, err := file.Write(data); err != nil {
+		return err
+	}
+	return file.CloseAtomicallyReplace()
 }
 
 // ReadLocal returns the URL that a worker left in its data directory, or ""
