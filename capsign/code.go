@@ -35,6 +35,7 @@ const (
 	RequestExpired      Code = "request_expired"
 	RetriesExhausted    Code = "retries_exhausted"
 	QueueUnavailable    Code = "queue_unavailable"
+	AuditUnavailable    Code = "audit_unavailable"
 	ProviderTimeout     Code = "provider_timeout"
 	ProviderUnavailable Code = "provider_unavailable"
 
@@ -50,7 +51,8 @@ const (
 
 	BrokerUnreachable Code = "broker_unreachable"
 
-	Integrity Code = "integrity"
+	Integrity   Code = "integrity"
+	AuditBroken Code = "audit_broken"
 
 	Internal Code = "internal"
 )
@@ -109,6 +111,7 @@ var codeTable = []codeInfo{
 	{RequestExpired, false, FateAnswered, 6, "The request expired before it was signed; send a new one."},
 	{RetriesExhausted, false, FateAnswered, 6, "The request was tried too many times without an outcome."},
 	{QueueUnavailable, true, FateRedelivered, 6, "The queue takes no messages at the moment."},
+	{AuditUnavailable, true, FateRedelivered, 6, "The worker cannot record what it does; it releases nothing."},
 	{ProviderTimeout, true, FateRedelivered, 6, "The key provider did not answer in time."},
 	{ProviderUnavailable, true, FateRedelivered, 6, "The key provider cannot be reached at the moment."},
 
@@ -125,6 +128,7 @@ var codeTable = []codeInfo{
 	{BrokerUnreachable, true, FateNone, 9, "The broker cannot be reached."},
 
 	{Integrity, false, FateAnswered, 10, "A signature or key failed its check; it was not released."},
+	{AuditBroken, false, FateNone, 10, "The audit log does not hold together: a record was changed, removed or put in between."},
 
 	{Internal, false, FateAnswered, 70, "An unexpected error occurred; this is a bug."},
 }

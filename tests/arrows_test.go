@@ -22,7 +22,8 @@ func TestArrowsPointOneWay(t *testing.T) {
 		},
 		{"/internal/providers", nil, []string{"/capsign"}, "a contract rests on words alone"},
 		{"/internal/config", []string{"github.com/nats-io/nats-server"}, []string{"/capsign"}, "configuration knows no machinery"},
-		{"/internal/queue", []string{"github.com/nats-io/nats-server"}, []string{"/capsign"}, "the queue knows no provider"},
+		{"/internal/audit", []string{"github.com/nats-io/nats-server"}, []string{"/capsign"}, "the record knows no broker"},
+		{"/internal/queue", []string{"github.com/nats-io/nats-server"}, []string{"/capsign", "/internal/audit"}, "the queue knows no provider"},
 		{
 			"/cmd/cap", []string{
 				"github.com/nats-io/nats-server", "github.com/miekg/pkcs11", "cloud.google.com/go/kms",

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/capsign/cap/capsign"
+	"github.com/capsign/cap/internal/audit"
 )
 
 // TestKillingWorkersLosesNothing kills workers under load, at moments that
@@ -85,6 +87,7 @@ func survives(t *testing.T, site *site, havoc func(context.Context)) {
 	}
 	released.check(t)
 	site.checkOneResultPerRequest(crashRequests)
+	site.checkAudit()
 	if site.kills == 0 {
 		t.Error("nothing was killed while the load lasted")
 	}
@@ -160,6 +163,35 @@ func (s *site) checkOneResultPerRequest(requests int) {
 	}
 	if stored := len(info.State.Subjects); stored != requests {
 		s.t.Errorf("%d results stored for %d requests", stored, requests)
+	}
+}
+
+// checkAudit holds what every worker recorded against tampering, or against
+// what a kill may have done to it: at the end of each log there may be half a
+// line, which the next start of the worker removes.
+func (s *site) checkAudit() {
+	s.t.Helper()
+	logs, err := filepath.Glob(filepath.Join(s.dir, "data*", "audit"))
+	if err != nil || len(logs) == 0 {
+		s.t.Fatalf("no audit log: %v", err)
+	}
+	var records uint64
+	for _, dir := range logs {
+		log, err := audit.Open(dir, true)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if err := log.Close(); err != nil {
+			s.t.Error(err)
+		}
+		n, err := audit.Verify(dir)
+		if err != nil {
+			s.t.Error(err)
+		}
+		records += n
+	}
+	if records < crashRequests {
+		s.t.Errorf("%d records of %d requests", records, crashRequests)
 	}
 }
 

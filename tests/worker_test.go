@@ -215,3 +215,43 @@ func TestUnsafeKeyFileIsRefused(t *testing.T) {
 		t.Errorf("status %d:\n%s", status, out)
 	}
 }
+
+func TestAuditLogOfAWorkerIsChecked(t *testing.T) {
+	dir := t.TempDir()
+	data := filepath.Join(dir, "data")
+	worker := startIn(t, data)
+	if err := os.WriteFile(filepath.Join(dir, "msg"), []byte("hello"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, errs, status := runCap(t, dir, "keys", "sign", "--in", "msg", "--out", "sig"); status != 0 {
+			t.Fatalf("keys sign: status %d: %s", status, errs)
+		}
+	}
+	worker.stop()
+	verify := func() (string, int) {
+		cmd := exec.Command(filepath.Join(commands(t), "worker"), "audit", "verify", "--data", data)
+		out, _ := cmd.CombinedOutput()
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	if out, status := verify(); status != 0 || !strings.HasPrefix(out, "3 records") {
+		t.Errorf("status %d: %s", status, out)
+	}
+	logs, err := filepath.Glob(filepath.Join(data, "audit", "*.jsonl"))
+	if err != nil || len(logs) == 0 {
+		t.Fatalf("no audit log: %v", err)
+	}
+	text, err := os.ReadFile(logs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(text, []byte("hello")) || bytes.Contains(text, []byte("aGVsbG8")) {
+		t.Error("the audit log holds the message")
+	}
+	if err := os.WriteFile(logs[0], bytes.Replace(text, []byte(`"items":1`), []byte(`"items":2`), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, status := verify(); status != 10 || !strings.Contains(out, "after record 1") {
+		t.Errorf("after tampering: status %d: %s", status, out)
+	}
+}

@@ -31,6 +31,8 @@ var hints = map[capsign.Code]string{
 	capsign.DataDirInUse:        "stop the other worker, or give this one its own --data DIR.",
 	capsign.QueueMismatch:       "the broker needs JetStream, and cap's streams their own settings: see docs/operations.md.",
 	capsign.QueueNotDurable:     "set sync_interval: always on the broker, or nats.allow_lazy_sync: true to accept losses.",
+	capsign.AuditBroken:         "keep the audit log as it is, and find out who could write to it.",
+	capsign.AuditUnavailable:    "free space on the disk of the data directory, then start the worker again.",
 	capsign.KeyUnknown:          "put the key file into the key directory, or let the worker make one with key.software.generate: true.",
 	capsign.KeyFileUnsafe:       "the key file must belong to the worker's user, chmod 600, in a directory nobody else can write to.",
 	capsign.KeyFileInvalid:      "restore the key file from a copy; the worker does not repair or replace keys.",
@@ -44,7 +46,7 @@ func exitStatus(err error, stderr io.Writer) int {
 	}
 	code, coded := errors.AsType[capsign.Code](err)
 	switch {
-	case coded && code == capsign.ConfigInvalid:
+	case code == capsign.ConfigInvalid, code == capsign.AuditBroken: // these say where
 		fmt.Fprintf(stderr, "worker: %v\n", err)
 	case coded:
 		fmt.Fprintf(stderr, "worker: %s (%s)\n", code.Sentence(), code)

@@ -51,6 +51,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
 	flags.register(cmd)
+	cmd.AddCommand(auditCommand(&flags))
+	cmd.CompletionOptions.DisableDefaultCmd = true
 	return exitStatus(cmd.ExecuteContext(ctx), stderr)
 }
 
@@ -61,7 +63,7 @@ type flags struct {
 
 // register declares the flags.
 func (f *flags) register(cmd *cobra.Command) {
-	set := cmd.Flags()
+	set := cmd.PersistentFlags()
 	set.StringVar(&f.configPath, "config", "", "read the configuration from `FILE`")
 	set.StringVar(&f.nats, "nats", "", "use the NATS server or cluster at `URL` instead of the embedded server")
 	set.StringVar(&f.natsContext, "context", "", "connect as the nats command's context `NAME` says")

@@ -8,10 +8,12 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"time"
 
 	"github.com/capsign/cap/capsign"
+	"github.com/capsign/cap/internal/audit"
 	"github.com/capsign/cap/internal/broker"
 	"github.com/capsign/cap/internal/config"
 	"github.com/capsign/cap/internal/providers"
@@ -46,6 +48,11 @@ func serve(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) (er
 	if err != nil {
 		return err
 	}
+	record, err := audit.Open(filepath.Join(cfg.Data, "audit"), cfg.NATS.AllowLazySync)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, record.Close()) }()
 	link, err := openBroker(ctx, cfg, log)
 	if err != nil {
 		return err
@@ -53,7 +60,7 @@ func serve(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) (er
 	defer link.close()
 
 	spreadSigners(cfg)
-	worker, err := queue.Start(ctx, link.nc, queueConfig(cfg, provider, keys, log))
+	worker, err := queue.Start(ctx, link.nc, queueConfig(cfg, provider, keys, record, log))
 	if err != nil {
 		return err
 	}
@@ -93,12 +100,13 @@ func keysOf(ctx context.Context, provider providers.Provider) ([]capsign.Key, er
 }
 
 // queueConfig returns what the queue takes over from the configuration.
-func queueConfig(cfg config.Config, provider providers.Provider, keys []capsign.Key, log *slog.Logger) queue.Config {
+func queueConfig(cfg config.Config, provider providers.Provider, keys []capsign.Key, record *audit.Log, log *slog.Logger) queue.Config {
 	return queue.Config{
 		Pool:             cfg.Pool,
 		Provider:         provider.ProviderID(),
 		Signer:           provider,
 		Keys:             keys,
+		Audit:            record,
 		VerifySignatures: cfg.Queue.VerifySignatures || provider.ProviderID() != capsign.ProviderSoftware,
 		Parallelism:      cfg.Queue.Parallelism,
 		Prefetch:         prefetch(cfg),

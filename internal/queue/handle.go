@@ -9,10 +9,11 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/capsign/cap/capsign"
+	"github.com/capsign/cap/internal/audit"
 )
 
 // handle is one request's whole life: decode, deadline, may this key sign this,
-// already answered, sign, verify, store the result, acknowledge. Only a stored
+// already answered, sign, verify, audit, store the result, acknowledge. Only a stored
 // result lets the message go; a temporary fault gives it back for later.
 func (w *Worker) handle(ctx context.Context, l *lane, msg *nats.Msg) {
 	began := time.Now()
@@ -44,9 +45,8 @@ func (w *Worker) process(ctx context.Context, l *lane, msg *nats.Msg) (code caps
 	if req.ID == "" {
 		return w.discard(ctx, msg, "", err) // nothing to answer under
 	}
-	subject := capsign.StoreSubject(job.Tenant, req.ID)
 	delivered := deliveries(msg)
-	if delivered > 1 && w.results.has(ctx, subject) {
+	if delivered > 1 && w.results.has(ctx, capsign.StoreSubject(job.Tenant, req.ID)) {
 		_ = msg.Ack()
 		return ""
 	}
@@ -71,7 +71,7 @@ func (w *Worker) process(ctx context.Context, l *lane, msg *nats.Msg) (code caps
 	waiting = false
 	l.signed(ctx)
 	defer l.stored()
-	if err := w.store(ctx, subject, res, req.Expires); err != nil {
+	if err := w.release(ctx, job, req, delivered, res); err != nil {
 		_ = msg.NakWithDelay(backoff(delivered))
 		return codeOf(err)
 	}
@@ -82,10 +82,24 @@ func (w *Worker) process(ctx context.Context, l *lane, msg *nats.Msg) (code caps
 	return code
 }
 
-// store puts the result where it stays.
-func (w *Worker) store(ctx context.Context, subject string, res capsign.Result, expires time.Time) error {
+// release records the decision, then puts the result where the requester and
+// everybody else sees it. Without the record there is no result.
+func (w *Worker) release(ctx context.Context, job capsign.Job, req capsign.Request, delivered int, res capsign.Result) error {
+	body, err := res.Encode()
+	if err != nil {
+		return err
+	}
+	if w.cfg.Audit != nil {
+		err := w.cfg.Audit.Append(ctx, audit.Record{
+			RequestID: req.ID, Tenant: job.Tenant, Pool: job.Pool, Key: job.Key, KID: res.KID, Items: len(req.Items),
+			Delivery: delivered, Code: res.Code, RequestSHA256: res.RequestSHA256, ResultSHA256: capsign.BodySHA256(body),
+		})
+		if err != nil {
+			return err
+		}
+	}
 	ctx, span := startStore(ctx)
-	err := w.results.put(ctx, subject, res, expires)
+	err = w.results.put(ctx, capsign.StoreSubject(job.Tenant, req.ID), body, req.Expires)
 	endSpan(span, err)
 	return err
 }

@@ -21,14 +21,10 @@ type results struct {
 	js jetstream.JetStream
 }
 
-// put stores the result under subject. It returns nil when the store holds a
+// put stores a result's body under subject. It returns nil when the store holds a
 // result there, be it this one or one that came first, which then stands. While
 // the store takes nothing, put goes on trying until the request has expired.
-func (r *results) put(ctx context.Context, subject string, res capsign.Result, expires time.Time) error {
-	body, err := res.Encode()
-	if err != nil {
-		return err
-	}
+func (r *results) put(ctx context.Context, subject string, body []byte, expires time.Time) error {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		if r.write(ctx, subject, body) {
 			return nil

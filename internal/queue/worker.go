@@ -1,6 +1,6 @@
 // Package queue takes signing requests from a pool's jobs stream through their
-// whole life: pulled, checked, signed, stored as a write-once result, and only
-// then acknowledged. A crash at any point gives a redelivery, never a second
+// whole life: pulled, checked, signed, recorded, stored as a write-once result,
+// and only then acknowledged. A crash at any point gives a redelivery, never a second
 // released signature.
 //
 // One request is read downwards: lane.go pulls it, handle.go is its life,
@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/capsign/cap/capsign"
+	"github.com/capsign/cap/internal/audit"
 )
 
 // Signer is what a worker needs of a key provider.
@@ -30,6 +31,13 @@ type Signer interface {
 	// Sign signs msg with the key version kid names. It honours ctx's deadline,
 	// is safe for concurrent use, and its errors wrap one capsign.Code.
 	Sign(ctx context.Context, kid string, msg []byte) (capsign.Signature, error)
+}
+
+// Auditor records what a worker decided.
+type Auditor interface {
+	// Append returns when the record is on disk. An error wraps
+	// capsign.AuditUnavailable, and the decision is then not released.
+	Append(ctx context.Context, record audit.Record) error
 }
 
 // Config says which pool a worker serves and within which bounds.
@@ -45,6 +53,9 @@ type Config struct {
 	// VerifySignatures checks each signature against its registered public key
 	// before it is stored. Meant for everything but an in-process software key.
 	VerifySignatures bool
+
+	// Audit records each decision before it is released; nil records none.
+	Audit Auditor
 
 	// Parallelism is how many Sign calls run at once on the bulk lane; zero
 	// means one per CPU. The express lane has as many again, at least two.

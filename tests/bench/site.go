@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/capsign/cap/capsign"
+	"github.com/capsign/cap/internal/audit"
 	"github.com/capsign/cap/internal/broker/embedded"
 	"github.com/capsign/cap/internal/providers/software"
 	"github.com/capsign/cap/internal/queue"
@@ -68,7 +69,7 @@ func startPool(ctx context.Context, dir string, sync durability) (url string, st
 		server.Stop()
 		return "", nil, err
 	}
-	stopWorker, err := startWorker(ctx, nc, filepath.Join(dir, "keys"))
+	stopWorker, err := startWorker(ctx, nc, dir, sync)
 	if err != nil {
 		nc.Close()
 		server.Stop()
@@ -82,9 +83,10 @@ func startPool(ctx context.Context, dir string, sync durability) (url string, st
 	}, nil
 }
 
-// startWorker starts a worker over nc with a fresh key in dir.
-func startWorker(ctx context.Context, nc *nats.Conn, dir string) (stop func() error, err error) {
-	cfg := software.Config{Dir: dir, KeyName: "cap-signing"}
+// startWorker starts a worker over nc with a fresh key and an audit log below
+// dir, which syncs as the broker does.
+func startWorker(ctx context.Context, nc *nats.Conn, dir string, sync durability) (stop func() error, err error) {
+	cfg := software.Config{Dir: filepath.Join(dir, "keys"), KeyName: "cap-signing"}
 	kid, err := software.Generate(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -97,17 +99,21 @@ func startWorker(ctx context.Context, nc *nats.Conn, dir string) (stop func() er
 	if err != nil {
 		return nil, errors.Join(err, provider.Close())
 	}
+	record, err := audit.Open(filepath.Join(dir, "audit"), sync == lazy)
+	if err != nil {
+		return nil, errors.Join(err, provider.Close())
+	}
 	worker, err := queue.Start(ctx, nc, queue.Config{
-		Pool: "default", Provider: provider.ProviderID(), Signer: provider, Keys: []capsign.Key{key},
+		Pool: "default", Provider: provider.ProviderID(), Signer: provider, Keys: []capsign.Key{key}, Audit: record,
 		Prefetch: 64, // as cmd/worker has it for software keys
 		Log:      slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {
-		return nil, errors.Join(err, provider.Close())
+		return nil, errors.Join(err, record.Close(), provider.Close())
 	}
 	return func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 		defer cancel()
-		return errors.Join(worker.Stop(ctx), provider.Close())
+		return errors.Join(worker.Stop(ctx), record.Close(), provider.Close())
 	}, nil
 }
