@@ -109,11 +109,12 @@ func (b *bench) measure(ctx context.Context) ([]*result, error) {
 		}
 	}
 	for _, res := range results {
+		// Under strace everything is slow; a count that fails is a figure less.
 		if err := b.countFsyncs(ctx, res); err != nil {
-			return nil, fmt.Errorf("%s, %s: fsyncs: %w", res.row.id, res.row.what, err)
+			fmt.Fprintf(b.log, "%s, %s: fsyncs not counted: %v\n", res.row.id, res.row.what, err)
 		}
 	}
-	return results, nil
+	return results, ctx.Err()
 }
 
 // repeat measures one round of a row, again where the raw figures before and
