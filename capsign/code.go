@@ -31,6 +31,13 @@ const (
 	KIDUnknown  Code = "kid_unknown"
 
 	PassphraseIncorrect Code = "passphrase_incorrect"
+	PINIncorrect        Code = "pin_incorrect"
+	TokenLocked         Code = "token_locked"
+	PausedByOperator    Code = "pool_paused"
+	KeyDisabled         Code = "key_disabled"
+	ProviderDenied      Code = "provider_denied"
+	CredentialsInvalid  Code = "credentials_invalid"
+	TLSUntrusted        Code = "tls_untrusted"
 
 	RequestExpired      Code = "request_expired"
 	RetriesExhausted    Code = "retries_exhausted"
@@ -38,16 +45,22 @@ const (
 	AuditUnavailable    Code = "audit_unavailable"
 	ProviderTimeout     Code = "provider_timeout"
 	ProviderUnavailable Code = "provider_unavailable"
+	ProviderHung        Code = "provider_hung"
+	TokenAbsent         Code = "token_absent"
+	Throttled           Code = "throttled"
 
 	ResultTimeout  Code = "result_timeout"
 	OutcomeUnknown Code = "outcome_unknown"
 
-	ConfigInvalid   Code = "config_invalid"
-	KeyFileUnsafe   Code = "key_file_unsafe"
-	KeyFileInvalid  Code = "key_file_invalid"
-	DataDirInUse    Code = "data_dir_in_use"
-	QueueMismatch   Code = "queue_mismatch"
-	QueueNotDurable Code = "queue_not_durable"
+	ConfigInvalid    Code = "config_invalid"
+	KeyFileUnsafe    Code = "key_file_unsafe"
+	KeyFileInvalid   Code = "key_file_invalid"
+	KeyAmbiguous     Code = "key_ambiguous"
+	ModuleInvalid    Code = "module_invalid"
+	ProviderNotBuilt Code = "provider_not_built"
+	DataDirInUse     Code = "data_dir_in_use"
+	QueueMismatch    Code = "queue_mismatch"
+	QueueNotDurable  Code = "queue_not_durable"
 
 	BrokerUnreachable Code = "broker_unreachable"
 
@@ -68,6 +81,12 @@ const (
 	// FateRedelivered means nothing is stored and the message comes back after
 	// a growing delay, until the request expires or its tries run out.
 	FateRedelivered Fate = "redelivered"
+	// FateHeld means the message comes back as well, and that the worker takes
+	// no further requests until its provider signs again.
+	FateHeld Fate = "held"
+	// FateLatched means the message comes back and the whole pool stands still,
+	// over restarts too, until an operator resumes it with cap pool resume.
+	FateLatched Fate = "latched"
 	// FateNone means the code never meets a queued message: it arises at the
 	// publisher, at a verifier or when a worker starts.
 	FateNone Fate = "none"
@@ -107,13 +126,23 @@ var codeTable = []codeInfo{
 	{KIDUnknown, false, FateAnswered, 4, "No key with this kid is known."},
 
 	{PassphraseIncorrect, false, FateNone, 5, "The passphrase does not open the key file."},
+	{PINIncorrect, false, FateLatched, 5, "The token refused the worker's PIN; nobody tries again before the pool is resumed."},
+	{TokenLocked, false, FateLatched, 5, "The token is locked after wrong PINs; unlock it, then resume the pool."},
+	{PausedByOperator, false, FateLatched, 5, "An operator has paused the pool."},
+	{KeyDisabled, false, FateHeld, 5, "The key is disabled, expired or not ready at its provider."},
+	{ProviderDenied, false, FateHeld, 5, "The key provider does not let the worker use the key."},
+	{CredentialsInvalid, false, FateHeld, 5, "The worker's credentials for the key provider are missing, wrong or expired."},
+	{TLSUntrusted, false, FateHeld, 5, "The key provider's certificate is not trusted."},
 
 	{RequestExpired, false, FateAnswered, 6, "The request expired before it was signed; send a new one."},
 	{RetriesExhausted, false, FateAnswered, 6, "The request was tried too many times without an outcome."},
 	{QueueUnavailable, true, FateRedelivered, 6, "The queue takes no messages at the moment."},
-	{AuditUnavailable, true, FateRedelivered, 6, "The worker cannot record what it does; it releases nothing."},
-	{ProviderTimeout, true, FateRedelivered, 6, "The key provider did not answer in time."},
-	{ProviderUnavailable, true, FateRedelivered, 6, "The key provider cannot be reached at the moment."},
+	{AuditUnavailable, true, FateHeld, 6, "The worker cannot record what it does; it releases nothing."},
+	{ProviderTimeout, true, FateHeld, 6, "The key provider did not answer in time."},
+	{ProviderUnavailable, true, FateHeld, 6, "The key provider cannot be reached at the moment."},
+	{ProviderHung, true, FateHeld, 6, "A call into the key provider does not return; the worker replaces itself."},
+	{TokenAbsent, true, FateHeld, 6, "The token is not there."},
+	{Throttled, true, FateHeld, 6, "The key provider's quota is used up for the moment."},
 
 	{ResultTimeout, true, FateNone, 7, "The request was accepted, but no result came in time."},
 	{OutcomeUnknown, true, FateNone, 7, "It is not known whether the request was accepted."},
@@ -121,6 +150,9 @@ var codeTable = []codeInfo{
 	{ConfigInvalid, false, FateNone, 8, "The configuration cannot be used."},
 	{KeyFileUnsafe, false, FateNone, 8, "The key file could be read or replaced by others."},
 	{KeyFileInvalid, false, FateNone, 8, "The key file does not hold one whole private key."},
+	{KeyAmbiguous, false, FateNone, 8, "More than one token or key fits the configuration; describe it more closely."},
+	{ModuleInvalid, false, FateNone, 8, "The PKCS#11 module is missing or is not one."},
+	{ProviderNotBuilt, false, FateNone, 8, "This worker is built without the provider."},
 	{DataDirInUse, false, FateNone, 8, "Another worker uses this data directory."},
 	{QueueMismatch, false, FateNone, 8, "A stream or bucket of this name exists with other settings."},
 	{QueueNotDurable, false, FateNone, 8, "The broker acknowledges messages before they are on disk."},

@@ -18,6 +18,19 @@ const (
 	Retired  State = "retired"  // does nothing
 )
 
+// Class says what kind of place holds a key, and with it which latency budget
+// its signatures have.
+type Class string
+
+// The classes of key providers, with the time within which 95 of 100 signatures
+// are made.
+const (
+	ClassSoftware Class = "software" // in the worker's memory: 50 ms
+	ClassToken    Class = "token"    // a software token or a network HSM: 50 ms
+	ClassChip     Class = "chip"     // a TPM or a small USB HSM: 1 s
+	ClassCloud    Class = "cloud"    // a cloud's key management service: 150 ms
+)
+
 // Key is one key version as workers publish it in [KeysBucket] under its kid.
 type Key struct {
 	// KID is recomputed from SPKI, Provider and Name whenever a Key is decoded.
@@ -28,6 +41,14 @@ type Key struct {
 	Provider string
 	// Name is the key's logical name, shared by all its versions.
 	Name string
+	// Class is the class of the place that holds the key.
+	Class Class
+	// Backend names that place in its own words: a token's label, or gcp, aws or
+	// azure; empty for software keys.
+	Backend string
+	// Version is the backend's own name of this key version: a key file's
+	// number, a CKA_LABEL, a cloud's version or key id.
+	Version string
 	// Pool is the pool that signs with the key; empty in a key read from a file.
 	Pool string
 	// State is what the worker last said of the key; empty in a key read from a
@@ -49,8 +70,8 @@ type Signature struct {
 	Bytes []byte
 }
 
-// NewKey returns the key version that a public key and its place make. Pool
-// and State are left empty. Errors wrap [BadRequest] or [UnsupportedAlg].
+// NewKey returns the key version that a public key and its place make. Class,
+// Backend, Version, Pool and State are left empty. Errors wrap [BadRequest] or [UnsupportedAlg].
 func NewKey(alg Alg, spki []byte, providerID, keyName string) (Key, error) {
 	public, err := ParsePublicKey(spki)
 	if err != nil {
@@ -94,6 +115,9 @@ type keyRecord struct {
 	Alg      Alg    `json:"alg"`
 	Provider string `json:"provider"`
 	KeyName  string `json:"key_name"`
+	Class    Class  `json:"class"`
+	Backend  string `json:"backend,omitzero"`
+	Version  string `json:"version"`
 	Pool     string `json:"pool"`
 	State    State  `json:"state"`
 	SPKI     []byte `json:"spki"`
@@ -101,7 +125,7 @@ type keyRecord struct {
 
 // Encode returns the key's record for [KeysBucket].
 func (k Key) Encode() ([]byte, error) {
-	record := keyRecord{Version, k.KID, k.Alg, k.Provider, k.Name, k.Pool, k.State, k.SPKI}
+	record := keyRecord{Version, k.KID, k.Alg, k.Provider, k.Name, k.Class, k.Backend, k.Version, k.Pool, k.State, k.SPKI}
 	data, err := json.Marshal(record)
 	if err != nil {
 		return nil, fmt.Errorf("capsign: encode key: %w", Internal)
@@ -125,6 +149,9 @@ func DecodeKey(data []byte) (Key, error) {
 	if !slices.Contains([]State{Active, Accepted, Retired}, record.State) {
 		return Key{}, fmt.Errorf("capsign: key record: state: %w", BadRequest)
 	}
+	if !slices.Contains([]Class{ClassSoftware, ClassToken, ClassChip, ClassCloud}, record.Class) {
+		return Key{}, fmt.Errorf("capsign: key record: class: %w", BadRequest)
+	}
 	key, err := NewKey(record.Alg, record.SPKI, record.Provider, record.KeyName)
 	if err != nil {
 		return Key{}, err
@@ -132,6 +159,7 @@ func DecodeKey(data []byte) (Key, error) {
 	if key.KID != record.KID {
 		return Key{}, fmt.Errorf("capsign: key record under another kid: %w", Integrity)
 	}
+	key.Class, key.Backend, key.Version = record.Class, record.Backend, record.Version
 	key.Pool, key.State = record.Pool, record.State
 	return key, nil
 }

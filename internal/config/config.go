@@ -51,6 +51,15 @@ type Key struct {
 	PKCS11 PKCS11 `yaml:"pkcs11"`
 	// CloudKMS is a key in a cloud's key management service.
 	CloudKMS CloudKMS `yaml:"cloudkms"`
+	// SignTimeout bounds one signature, its provider's retries included. Default
+	// 5 s.
+	SignTimeout time.Duration `yaml:"sign_timeout"`
+	// Fallback is empty, or software: a key of Software then signs, under its own
+	// kid, while the provider is away. It excludes the provider software.
+	Fallback string `yaml:"fallback"`
+	// AllowGenerate lets cap keys generate make further versions through the
+	// queue. Nil means only behind the embedded server.
+	AllowGenerate *bool `yaml:"allow_generate"`
 }
 
 // Software says where key files are and how they are protected.
@@ -71,35 +80,83 @@ type Software struct {
 	Generate bool `yaml:"generate"`
 }
 
-// PKCS11 says where a token's key is found. Module, KeyLabel and one of PINEnv
-// and PINFile must be given.
+// PKCS11 says where a token's key is found. Module, one of KeyLabel and KeyID,
+// and one of PINEnv and PINFile must be given, in URI or beside it.
 type PKCS11 struct {
 	// Module is the absolute path of the vendor's library.
 	Module string `yaml:"module"`
-	// Slot is the token's slot id; nil means the one token that holds the key,
-	// whichever its slot. Zero is a slot like any other.
+	// URI is a PKCS#11 URI (RFC 7512) that may say all of what follows but the
+	// PIN itself; what it says must not be said again. Empty means none.
+	URI string `yaml:"uri"`
+	// TokenLabel is the token's label; empty means any.
+	TokenLabel string `yaml:"token_label"`
+	// TokenSerial is the token's serial number; empty means any.
+	TokenSerial string `yaml:"token_serial"`
+	// Slot is the token's slot id or, where no slot has it, the index among the
+	// initialised tokens; nil means any. It excludes TokenLabel and TokenSerial.
 	Slot *uint `yaml:"slot"`
 	// PINEnv names the environment variable that holds the user PIN; empty
 	// means PINFile.
 	PINEnv string `yaml:"pin_env"`
 	// PINFile is the path of a file that holds it; empty means PINEnv.
 	PINFile string `yaml:"pin_file"`
-	// KeyLabel is the key pair's CKA_LABEL.
+	// KeyLabel is the CKA_LABEL of the key's first version; version n is labelled
+	// KeyLabel.n. Empty means KeyID alone.
 	KeyLabel string `yaml:"key_label"`
+	// KeyID is the key pair's CKA_ID in hexadecimal and pins one version; empty
+	// means all versions of KeyLabel.
+	KeyID string `yaml:"key_id"`
+	// KeyPINEnv and KeyPINFile are where the PIN of a key with
+	// CKA_ALWAYS_AUTHENTICATE is, if it differs from the user PIN; empty means
+	// the user PIN.
+	KeyPINEnv  string `yaml:"key_pin_env"`
+	KeyPINFile string `yaml:"key_pin_file"`
+	// Alg is the algorithm: of a generated key, and of an RSA key, which offers
+	// two. Empty means ES256 for a generated key, PS256 for RSA.
+	Alg capsign.Alg `yaml:"alg"`
+	// Sessions is how many signatures the token makes at once; zero means one
+	// per CPU, or one for the class chip.
+	Sessions int `yaml:"sessions"`
+	// Class is token or chip; empty means what the module looks like.
+	Class capsign.Class `yaml:"class"`
+	// InitArgs is passed to C_Initialize as its reserved string, which NSS needs;
+	// empty means none.
+	InitArgs string `yaml:"init_args"`
 }
 
-// CloudKMS says where a cloud key is found. All but Version must be given.
+// CloudKMS says where a cloud key is found. Credentials come from the vendor's
+// own chain: application default credentials, the AWS credential chain,
+// DefaultAzureCredential.
 type CloudKMS struct {
-	// Project is the project that owns the key ring.
+	// Vendor is gcp, aws or azure. Default gcp.
+	Vendor string `yaml:"vendor"`
+	// Endpoint is the URL of a private endpoint; empty means the vendor's own,
+	// and for azure VaultURL. Plain http is accepted on loopback only, and no
+	// credentials are sent there.
+	Endpoint string `yaml:"endpoint"`
+	// CAFile is a PEM file of the certificates that are trusted instead of the
+	// system's; empty means the system's.
+	CAFile string `yaml:"ca_file"`
+	// Alg is the algorithm: of a generated key, and of an RSA key of aws or
+	// azure, which offers two. Empty means ES256, PS256 for RSA.
+	Alg capsign.Alg `yaml:"alg"`
+
+	// Project is the gcp project that owns the key ring.
 	Project string `yaml:"project"`
-	// Location is the key ring's location.
+	// Location is the gcp key ring's location.
 	Location string `yaml:"location"`
-	// KeyRing is the key ring's name.
+	// KeyRing is the gcp key ring's name.
 	KeyRing string `yaml:"keyring"`
-	// Key is the key's name in the ring.
+	// Region is the aws region; empty means that of the SDK's chain.
+	Region string `yaml:"region"`
+	// VaultURL is the azure vault, such as https://my-vault.vault.azure.net.
+	VaultURL string `yaml:"vault_url"`
+	// Key is the key's name in gcp's ring or azure's vault; for aws a key id, a
+	// key ARN, an alias such as alias/cap-signer, or an alias ARN.
 	Key string `yaml:"key"`
-	// Version is the key version's number or "latest", which is resolved once,
-	// when the worker starts. Empty means "latest".
+	// Version is gcp's or azure's key version, or "latest", which is resolved
+	// once, when the worker starts. Empty means "latest", with all enabled
+	// versions; a version alone pins that one.
 	Version string `yaml:"version"`
 }
 
@@ -168,7 +225,8 @@ type Log struct {
 // key, made at the first start, behind the embedded server.
 func Default() Config {
 	return Config{
-		Key:  Key{Provider: capsign.ProviderSoftware, Software: Software{Alg: capsign.Ed25519, Generate: true}},
+		Key: Key{Provider: capsign.ProviderSoftware, SignTimeout: 5 * time.Second,
+			Software: Software{Alg: capsign.Ed25519, Generate: true}, CloudKMS: CloudKMS{Vendor: "gcp"}},
 		Pool: "default",
 		Data: "./data",
 		Queue: Queue{

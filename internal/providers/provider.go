@@ -5,6 +5,7 @@ package providers
 
 import (
 	"context"
+	"time"
 
 	"github.com/capsign/cap/capsign"
 )
@@ -21,7 +22,8 @@ type Provider interface {
 	// ListKIDs returns the kids of all key versions, oldest first.
 	ListKIDs(ctx context.Context) ([]string, error)
 	// PublicKey returns a key version, its SubjectPublicKeyInfo and algorithm
-	// included, from memory. Pool and State are left empty. A kid that the
+	// included, from memory. Class, Backend and Version say where it is; Pool
+	// and State are left empty. A kid that the
 	// provider does not hold gives capsign.KIDUnknown.
 	PublicKey(ctx context.Context, kid string) (capsign.Key, error)
 	// Sign signs msg, the message itself and not its digest, with the key
@@ -32,3 +34,27 @@ type Provider interface {
 	// after it.
 	Close() error
 }
+
+// Generator is implemented by providers whose backend can make key versions.
+type Generator interface {
+	// Generate makes a further version of the key in the backend, not
+	// exportable where the backend can promise that, and returns its kid. The
+	// version is listed and signs at once; the current one stays current until
+	// the provider is opened again.
+	Generate(ctx context.Context) (kid string, err error)
+	// Reload looks for versions that others made since the provider was opened
+	// and lists them too. The current version stays.
+	Reload(ctx context.Context) error
+}
+
+// Throttled is capsign.Throttled with the vendor's word on when to come back.
+type Throttled struct {
+	// RetryAfter is how long to wait; zero means that the vendor did not say.
+	RetryAfter time.Duration
+}
+
+// Error returns the code.
+func (Throttled) Error() string { return string(capsign.Throttled) }
+
+// Unwrap returns capsign.Throttled.
+func (Throttled) Unwrap() error { return capsign.Throttled }

@@ -27,6 +27,11 @@ type Config struct {
 	KeyName string
 	// Alg is the algorithm of all its versions.
 	Alg capsign.Alg
+	// Class is the class that all its versions must have.
+	Class capsign.Class
+	// Backend is the name of the backend in the matrix of what was tested, such
+	// as SoftHSM2.
+	Backend string
 	// MaxMessage is the longest message that the backend signs, in bytes; a
 	// longer one must be refused with capsign.TooLarge. Zero means that it signs
 	// whatever a request can hold.

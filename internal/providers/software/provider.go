@@ -16,6 +16,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync/atomic"
 
 	"github.com/capsign/cap/capsign"
@@ -87,6 +88,7 @@ func Open(ctx context.Context, cfg Config) (*Provider, error) {
 		if _, twice := p.versions[v.key.KID]; twice {
 			return nil, fmt.Errorf("software: open key: one key in two versions: %w", capsign.KeyFileInvalid)
 		}
+		v.key.Version = strconv.Itoa(n)
 		p.versions[v.key.KID] = v
 		p.kids = append(p.kids, v.key.KID)
 	}
