@@ -16,6 +16,13 @@ const DefaultListen = "127.0.0.1:4222"
 // DefaultKeyName is the name of a key that nothing else names.
 const DefaultKeyName = "cap-signing"
 
+// The vendors of [CloudKMS].
+const (
+	VendorGCP   = "gcp"
+	VendorAWS   = "aws"
+	VendorAzure = "azure"
+)
+
 // Config is everything a worker is told. Its zero value is not usable; Default
 // is. What the OTEL_* environment variables say is said only there.
 type Config struct {
@@ -85,8 +92,9 @@ type Software struct {
 type PKCS11 struct {
 	// Module is the absolute path of the vendor's library.
 	Module string `yaml:"module"`
-	// URI is a PKCS#11 URI (RFC 7512) that may say all of what follows but the
-	// PIN itself; what it says must not be said again. Empty means none.
+	// URI is a PKCS#11 URI (RFC 7512) that may say the module, the token, the
+	// key and the PIN file; what it says must not be said again. [Parse] puts it
+	// into those fields and leaves URI empty, as Resolve does. Empty means none.
 	URI string `yaml:"uri"`
 	// TokenLabel is the token's label; empty means any.
 	TokenLabel string `yaml:"token_label"`
@@ -226,7 +234,7 @@ type Log struct {
 func Default() Config {
 	return Config{
 		Key: Key{Provider: capsign.ProviderSoftware, SignTimeout: 5 * time.Second,
-			Software: Software{Alg: capsign.Ed25519, Generate: true}, CloudKMS: CloudKMS{Vendor: "gcp"}},
+			Software: Software{Alg: capsign.Ed25519, Generate: true}, CloudKMS: CloudKMS{Vendor: VendorGCP}},
 		Pool: "default",
 		Data: "./data",
 		Queue: Queue{
@@ -240,23 +248,4 @@ func Default() Config {
 		},
 		Log: Log{Format: "text"},
 	}
-}
-
-// KeyName returns the key's logical name: key.name where it is given, else the
-// name the selected provider knows the key by (pkcs11.key_label, cloudkms.key),
-// else [DefaultKeyName]. A section that is not in use never changes it, since
-// the kid would change with it.
-func (c Config) KeyName() string {
-	name := c.Key.Name
-	switch {
-	case name != "":
-	case c.Key.Provider == capsign.ProviderPKCS11:
-		name = c.Key.PKCS11.KeyLabel
-	case c.Key.Provider == capsign.ProviderCloudKMS:
-		name = c.Key.CloudKMS.Key
-	}
-	if name == "" {
-		return DefaultKeyName
-	}
-	return name
 }

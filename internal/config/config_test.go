@@ -38,7 +38,7 @@ func missionConfig() Config {
 		Module: "/usr/lib/softhsm/libsofthsm2.so", Slot: new(uint(0)), PINEnv: "PKCS11_PIN", KeyLabel: "cap-signing",
 	}
 	cfg.Key.CloudKMS = CloudKMS{
-		Project: "my-proj", Location: "eu", KeyRing: "cap-ring", Key: "cap-signer", Version: "latest",
+		Vendor: VendorGCP, Project: "my-proj", Location: "eu", KeyRing: "cap-ring", Key: "cap-signer", Version: "latest",
 	}
 	return cfg
 }
@@ -98,23 +98,6 @@ log: {level: debug, format: json}
 	}
 }
 
-func TestKeyName(t *testing.T) {
-	pkcs11 := missionConfig()
-	cloud, software, named := pkcs11, pkcs11, pkcs11
-	cloud.Key.Provider = capsign.ProviderCloudKMS
-	software.Key.Provider = capsign.ProviderSoftware
-	software.Key.PKCS11.KeyLabel = "unused"
-	named.Key.Name = "release-2026"
-	pkcs11.Key.PKCS11.KeyLabel = "hsm-key"
-	for want, cfg := range map[string]Config{
-		"hsm-key": pkcs11, "cap-signer": cloud, DefaultKeyName: software, "release-2026": named,
-	} {
-		if got := cfg.KeyName(); got != want {
-			t.Errorf("provider %s: key name %q, want %q", cfg.Key.Provider, got, want)
-		}
-	}
-}
-
 // shipped is the file that comes with cap.
 func shipped(t *testing.T) string {
 	t.Helper()
@@ -161,27 +144,35 @@ func TestShippedFileUncommented(t *testing.T) {
 		keys = append(keys, fault.Key)
 	}
 	// Those whose comment says "instead of".
-	want := []string{"key.pkcs11.pin_file", "key.software.passphrase_file", "nats.listen", "nats.context"}
+	want := []string{
+		"key.pkcs11.pin_file", "key.pkcs11.token_label", "key.pkcs11.token_serial", "key.pkcs11.key_pin_file",
+		"key.pkcs11.uri", "key.pkcs11.uri", "key.cloudkms.region", "key.cloudkms.vault_url",
+		"key.software.passphrase_file", "nats.listen", "nats.context",
+	}
 	if diff := cmp.Diff(want, keys); diff != "" {
 		t.Error(diff)
 	}
 }
 
 func TestShippedFileUncommentedWithoutAlternatives(t *testing.T) {
+	gcp := []string{"region", "vault_url"}
 	for _, without := range [][]string{
-		{"pin_file", "passphrase_file", "listen", "context"},
-		{"pin_env", "passphrase_env", "listen", "url", "creds"},
-		{"pin_env", "passphrase_env", "context", "url", "creds"},
+		append(gcp, "token_label", "token_serial", "uri", "pin_file", "key_pin_file", "passphrase_file", "listen", "context"),
+		append(gcp, "slot", "uri", "pin_env", "key_pin_env", "passphrase_env", "listen", "url", "creds"),
+		append(gcp, "slot", "token_label", "key_label", "pin_env", "key_pin_env", "passphrase_env", "context", "url", "creds"),
 	} {
 		cfg := mustParse(t, uncommented(t, without...))
-		if cfg.Key.Name != DefaultKeyName || cfg.Key.Software.Dir == "" || cfg.NATS == (NATS{}) {
+		if cfg.Key.Name != DefaultKeyName || cfg.Key.Software.Dir == "" || cfg.NATS == (NATS{}) ||
+			cfg.Key.PKCS11.KeyLabel != "cap-signing" || cfg.Key.PKCS11.KeyID != "01" || cfg.Key.CloudKMS.Endpoint == "" {
 			t.Errorf("without %v: the commented values were not read", without)
 		}
 	}
 }
 
 func TestShippedCommentsSayTheDefaults(t *testing.T) {
-	cfg := mustParse(t, uncommented(t, "pin_file", "passphrase_file", "passphrase_env", "dir", "context", "url", "creds"))
+	cfg := mustParse(t, uncommented(t, "pin_file", "passphrase_file", "passphrase_env", "dir", "context", "url", "creds",
+		"token_label", "token_serial", "key_id", "alg", "class", "key_pin_env", "key_pin_file", "init_args", "uri",
+		"region", "vault_url", "endpoint", "ca_file", "fallback", "allow_generate"))
 	want := missionConfig()
 	want.Key.Name, want.NATS.Listen = DefaultKeyName, DefaultListen
 	if diff := cmp.Diff(want, cfg); diff != "" {

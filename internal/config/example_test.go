@@ -23,7 +23,7 @@ key:
 	// Output:
 	// config: 6 faults: config_invalid
 	//   line 4, column 3: key.pkcs11.module: missing; provider pkcs11 needs it
-	//   line 4, column 3: key.pkcs11.key_label: missing; provider pkcs11 needs it
+	//   line 4, column 3: key.pkcs11.key_label: missing; provider pkcs11 needs it, or key_id
 	//   line 4, column 3: key.pkcs11.pin_env: missing; provider pkcs11 needs it, or pin_file
 	//   line 5, column 5: key.pkcs11.modul: unknown key; did you mean module?
 	//   line 6, column 5: key.pkcs11.slot: must be a whole decimal number, not negative

@@ -209,14 +209,14 @@ func TestProviderNeedsItsSection(t *testing.T) {
 	for provider, want := range map[string][]string{
 		"pkcs11": {
 			"1:1 key.pkcs11.module: missing; provider pkcs11 needs it",
-			"1:1 key.pkcs11.key_label: missing; provider pkcs11 needs it",
+			"1:1 key.pkcs11.key_label: missing; provider pkcs11 needs it, or key_id",
 			"1:1 key.pkcs11.pin_env: missing; provider pkcs11 needs it, or pin_file",
 		},
 		"cloudkms": {
-			"1:1 key.cloudkms.project: missing; provider cloudkms needs it",
-			"1:1 key.cloudkms.location: missing; provider cloudkms needs it",
-			"1:1 key.cloudkms.keyring: missing; provider cloudkms needs it",
-			"1:1 key.cloudkms.key: missing; provider cloudkms needs it",
+			"1:1 key.cloudkms.project: missing; vendor gcp needs it",
+			"1:1 key.cloudkms.location: missing; vendor gcp needs it",
+			"1:1 key.cloudkms.keyring: missing; vendor gcp needs it",
+			"1:1 key.cloudkms.key: missing; vendor gcp needs it",
 		},
 	} {
 		if diff := cmp.Diff(want, lines(t, "key: {provider: "+provider+"}")); diff != "" {
@@ -243,7 +243,7 @@ queue:
 pool: d
 `)
 	want := []string{
-		"3:3 key.pkcs11.key_label: missing; provider pkcs11 needs it",
+		"3:3 key.pkcs11.key_label: missing; provider pkcs11 needs it, or key_id",
 		"4:5 key.pkcs11.pin: a PIN does not belong in the file; name a variable in pin_env or a file in pin_file",
 		"5:5 key.pkcs11.slot: must be a whole decimal number, not negative",
 		"7:5 key.pkcs11.module: must be an absolute path",

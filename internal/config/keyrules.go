@@ -2,63 +2,48 @@ package config
 
 import (
 	"fmt"
-	"path/filepath"
 	"regexp"
+	"time"
 
 	"github.com/capsign/cap/capsign"
 )
 
-// Forms that values must have.
-var (
-	variableForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	resourceForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:-]{0,62}$`)
-	versionForm  = regexp.MustCompile(`^(latest|[1-9][0-9]{0,9})$`)
-)
+// variableForm is the form of an environment variable's name.
+var variableForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// deviceAlgs are the algorithms of tokens and clouds; a vendor may have fewer.
+var deviceAlgs = []capsign.Alg{capsign.Ed25519, capsign.ES256, capsign.ES384, capsign.PS256, capsign.RS256}
 
 // key checks the key section.
 func (r *rules) key(k Key) {
 	r.keyName("key.name", k.Name)
 	r.oneOf("key.provider", k.Provider, capsign.ProviderSoftware, capsign.ProviderPKCS11, capsign.ProviderCloudKMS)
+	between(r, "key.sign_timeout", k.SignTimeout, 100*time.Millisecond, time.Minute, "100ms", "1m")
+	r.that("key.fallback", k.Fallback == "" || k.Fallback == capsign.ProviderSoftware, "must be software, or left out")
+	r.that("key.fallback", k.Fallback == "" || k.Provider != capsign.ProviderSoftware,
+		"goes with providers pkcs11 and cloudkms only")
 	r.software(k.Software)
 	r.pkcs11(k.PKCS11, k.Provider == capsign.ProviderPKCS11)
 	r.cloudKMS(k.CloudKMS, k.Provider == capsign.ProviderCloudKMS)
+	if k.Provider == capsign.ProviderCloudKMS && k.Name == "" {
+		r.cloudName(k.CloudKMS)
+	}
 }
 
 // software checks the software section.
 func (r *rules) software(s Software) {
 	r.path("key.software.dir", s.Dir)
-	r.oneOf("key.software.alg", string(s.Alg), string(capsign.Ed25519), string(capsign.ES256))
+	r.alg("key.software.alg", s.Alg, capsign.Ed25519, capsign.ES256)
 	r.secret("key.software", "passphrase", s.PassphraseEnv, s.PassphraseFile)
 }
 
-// pkcs11 checks the pkcs11 section, which must be whole where it is used.
-func (r *rules) pkcs11(p PKCS11, used bool) {
-	const provider = "provider pkcs11"
-	r.that("key.pkcs11.module", p.Module == "" || filepath.IsAbs(p.Module), "must be an absolute path")
-	r.path("key.pkcs11.module", p.Module)
-	r.secret("key.pkcs11", "pin", p.PINEnv, p.PINFile)
-	r.keyName("key.pkcs11.key_label", p.KeyLabel)
-	if used {
-		r.given("key.pkcs11.module", p.Module, provider)
-		r.given("key.pkcs11.key_label", p.KeyLabel, provider)
-		r.that("key.pkcs11.pin_env", p.PINEnv+p.PINFile != "", "missing; provider pkcs11 needs it, or pin_file")
+// alg requires one of a few algorithms.
+func (r *rules) alg(key string, alg capsign.Alg, allowed ...capsign.Alg) {
+	names := make([]string, len(allowed))
+	for i, name := range allowed {
+		names[i] = string(name)
 	}
-}
-
-// cloudKMS checks the cloudkms section, which must be whole where it is used.
-func (r *rules) cloudKMS(k CloudKMS, used bool) {
-	for _, part := range []struct{ key, value string }{
-		{"key.cloudkms.project", k.Project}, {"key.cloudkms.location", k.Location},
-		{"key.cloudkms.keyring", k.KeyRing}, {"key.cloudkms.key", k.Key},
-	} {
-		if used {
-			r.given(part.key, part.value, "provider cloudkms")
-		}
-		r.that(part.key, part.value == "" || resourceForm.MatchString(part.value),
-			`must be a resource's short name: letters, digits, "_", ".", ":" and "-", 63 at most`)
-	}
-	r.that("key.cloudkms.version", k.Version == "" || versionForm.MatchString(k.Version),
-		`must be latest, or a version's number in quotes`)
+	r.oneOf(key, string(alg), names...)
 }
 
 // given requires a value.
@@ -67,9 +52,12 @@ func (r *rules) given(key, value, by string) {
 }
 
 // keyName requires a name that can go into a kid, if any.
-func (r *rules) keyName(key, name string) {
-	r.that(key, name == "" || capsign.CheckKeyName(name) == nil,
-		fmt.Sprintf("must be at most %d bytes of printable text", capsign.MaxKeyName))
+func (r *rules) keyName(key, name string) { r.text(key, name, capsign.MaxKeyName) }
+
+// text requires printable text of at most so many bytes, if any.
+func (r *rules) text(key, text string, most int) {
+	r.that(key, text == "" || len(text) <= most && capsign.CheckKeyName(text) == nil,
+		fmt.Sprintf("must be at most %d bytes of printable text", most))
 }
 
 // secret requires at most one of two places of a secret.

@@ -21,7 +21,7 @@ const (
 )
 
 // Load reads and checks the configuration file at path. What the file does not
-// say is as in [Default]. An error is an [*Error] with every fault found; it
+// say is as in [Default]; a PKCS#11 URI is resolved. An error is an [*Error] with every fault found; it
 // names neither path nor values.
 func Load(path string) (Config, error) {
 	data, err := read(path)
@@ -41,6 +41,10 @@ func Parse(data []byte) (Config, error) {
 	d := decoder{faults: faults}
 	d.decode(root, &cfg)
 	if err := asError(d.with(cfg.faults())); err != nil {
+		return Config{}, err
+	}
+	var err error
+	if cfg.Key.PKCS11, err = cfg.Key.PKCS11.Resolve(); err != nil {
 		return Config{}, err
 	}
 	return cfg, nil

@@ -30,7 +30,12 @@ func isLoopback(listen string) bool {
 		return false
 	}
 	_, err = strconv.ParseUint(port, 10, 16)
-	return err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback())
+	return err == nil && isLoopbackHost(host)
+}
+
+// isLoopbackHost reports whether host is this machine and no other.
+func isLoopbackHost(host string) bool {
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
 // isNATS reports whether urls is a list of NATS URLs without anything that

@@ -47,9 +47,16 @@ func parseScalar(node *yaml.Node, want reflect.Type) (value any, ok bool) {
 		slot := uint(whole)
 		return &slot, ok && node.Tag == "!!int"
 	case reflect.TypeFor[bool]():
-		return text == "true", node.Tag == "!!bool" && (text == "true" || text == "false")
+		return text == "true", isBool(node)
+	case reflect.TypeFor[*bool]():
+		return new(text == "true"), isBool(node)
 	}
 	return text, node.Tag == "!!str"
+}
+
+// isBool reports whether a scalar is a truth value in its one spelling.
+func isBool(node *yaml.Node) bool {
+	return node.Tag == "!!bool" && (node.Value == "true" || node.Value == "false")
 }
 
 // parseWhole parses a decimal number of at most bits bits, written without
@@ -89,7 +96,7 @@ func expects(field reflect.Value) string {
 		return "a number of bytes, or of KiB, MiB, GiB or TiB, such as 512MiB"
 	case reflect.TypeFor[int](), reflect.TypeFor[*uint]():
 		return "a whole decimal number, not negative"
-	case reflect.TypeFor[bool]():
+	case reflect.TypeFor[bool](), reflect.TypeFor[*bool]():
 		return "true or false"
 	}
 	return "text; quote it if it looks like something else"

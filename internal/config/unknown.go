@@ -15,10 +15,19 @@ var plainKey = regexp.MustCompile(`^[a-z]{1,12}([_-][a-z]{1,12}){0,2}$`)
 // anyKey is what a key must look like to be a slip of another.
 var anyKey = regexp.MustCompile(`^[A-Za-z0-9_-]{2,32}$`)
 
+// cloudHint tells where a cloud's credentials come from.
+const cloudHint = "credentials do not belong in the file; the vendor's own chain finds them in the worker's environment"
+
 // secretHints tell those who put a secret into the file where it belongs.
 var secretHints = map[string]string{
 	"key.pkcs11.pin":          "a PIN does not belong in the file; name a variable in pin_env or a file in pin_file",
+	"key.pkcs11.key_pin":      "a PIN does not belong in the file; name a variable in key_pin_env or a file in key_pin_file",
 	"key.software.passphrase": "a passphrase does not belong in the file; name a variable in passphrase_env or a file in passphrase_file",
+	"key.cloudkms.access_key_id":     cloudHint,
+	"key.cloudkms.secret_access_key": cloudHint,
+	"key.cloudkms.session_token":     cloudHint,
+	"key.cloudkms.client_secret":     cloudHint,
+	"key.cloudkms.credentials":       cloudHint,
 	"nats.user":               "credentials do not belong in the file; name a credentials file in creds",
 	"nats.password":           "credentials do not belong in the file; name a credentials file in creds",
 	"nats.token":              "credentials do not belong in the file; name a credentials file in creds",
