@@ -96,6 +96,8 @@ func TestKeysThatAreNotKnown(t *testing.T) {
 		"duplicate":        {"pool: a\ndata: b\npool: c\n", "3:1 pool: given twice; first on line 1"},
 		"duplicate inside": {"log:\n  format: text\n  \"format\": text\n", "3:3 log.format: given twice; first on line 2"},
 		"password":         {"nats: {password: hunter2}\n", "1:8 nats.password: credentials do not belong in the file; name a credentials file in creds"},
+		"key PIN":          {"key: {provider: software, pkcs11: {key_pin: 1}}\n", "1:36 key.pkcs11.key_pin: a PIN does not belong in the file; name a variable in key_pin_env or a file in key_pin_file"},
+		"cloud secret":     {"key: {provider: software, cloudkms: {client_secret: x}}\n", "1:38 key.cloudkms.client_secret: credentials do not belong in the file; the vendor's own chain finds them in the worker's environment"},
 		"passphrase":       {"key: {provider: software, software: {passphrase: x}}\n", "1:38 key.software.passphrase: a passphrase does not belong in the file; name a variable in passphrase_env or a file in passphrase_file"},
 	} {
 		t.Run(name, func(t *testing.T) {

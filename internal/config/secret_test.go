@@ -111,6 +111,8 @@ func TestNoSyntaxErrorRepeatsTheFile(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(mission))
 	f.Add([]byte(mission + "nats: {url: nats://a, creds: b}\nqueue: {jobs_max_bytes: 1GiB}\n"))
+	f.Add([]byte("key: {provider: pkcs11, pkcs11: {module: /a, pin_env: A, uri: 'pkcs11:token=a;object=b;id=%01'}}"))
+	f.Add([]byte("key: {provider: cloudkms, name: a, cloudkms: {vendor: aws, key: alias/a, region: eu-west-1}}"))
 	f.Add([]byte("a: &a [*a]\n---\n? !!x [\t"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		cfg, err := Parse(data)

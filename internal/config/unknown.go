@@ -20,19 +20,19 @@ const cloudHint = "credentials do not belong in the file; the vendor's own chain
 
 // secretHints tell those who put a secret into the file where it belongs.
 var secretHints = map[string]string{
-	"key.pkcs11.pin":          "a PIN does not belong in the file; name a variable in pin_env or a file in pin_file",
-	"key.pkcs11.key_pin":      "a PIN does not belong in the file; name a variable in key_pin_env or a file in key_pin_file",
-	"key.software.passphrase": "a passphrase does not belong in the file; name a variable in passphrase_env or a file in passphrase_file",
+	"key.pkcs11.pin":                 "a PIN does not belong in the file; name a variable in pin_env or a file in pin_file",
+	"key.pkcs11.key_pin":             "a PIN does not belong in the file; name a variable in key_pin_env or a file in key_pin_file",
+	"key.software.passphrase":        "a passphrase does not belong in the file; name a variable in passphrase_env or a file in passphrase_file",
 	"key.cloudkms.access_key_id":     cloudHint,
 	"key.cloudkms.secret_access_key": cloudHint,
 	"key.cloudkms.session_token":     cloudHint,
 	"key.cloudkms.client_secret":     cloudHint,
 	"key.cloudkms.credentials":       cloudHint,
-	"nats.user":               "credentials do not belong in the file; name a credentials file in creds",
-	"nats.password":           "credentials do not belong in the file; name a credentials file in creds",
-	"nats.token":              "credentials do not belong in the file; name a credentials file in creds",
-	"nats.nkey":               "credentials do not belong in the file; name a credentials file in creds",
-	"nats.seed":               "credentials do not belong in the file; name a credentials file in creds",
+	"nats.user":                      "credentials do not belong in the file; name a credentials file in creds",
+	"nats.password":                  "credentials do not belong in the file; name a credentials file in creds",
+	"nats.token":                     "credentials do not belong in the file; name a credentials file in creds",
+	"nats.nkey":                      "credentials do not belong in the file; name a credentials file in creds",
+	"nats.seed":                      "credentials do not belong in the file; name a credentials file in creds",
 }
 
 // unknownKey returns the fault of a key that its section does not have.
