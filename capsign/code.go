@@ -1,5 +1,7 @@
 package capsign
 
+import "errors"
+
 // Code says why nothing was signed or why a signature was not accepted. It is
 // an error: operations wrap exactly one Code with the name of what was being
 // done, and [errors.AsType] gets it back on either side of the broker.
@@ -41,6 +43,7 @@ const (
 
 	RequestExpired      Code = "request_expired"
 	RetriesExhausted    Code = "retries_exhausted"
+	NoWorker            Code = "no_worker"
 	QueueUnavailable    Code = "queue_unavailable"
 	AuditUnavailable    Code = "audit_unavailable"
 	ProviderTimeout     Code = "provider_timeout"
@@ -136,6 +139,7 @@ var codeTable = []codeInfo{
 
 	{RequestExpired, false, FateAnswered, 6, "The request expired before it was signed; send a new one."},
 	{RetriesExhausted, false, FateAnswered, 6, "The request was tried too many times without an outcome."},
+	{NoWorker, true, FateNone, 6, "No worker of the pool is running."},
 	{QueueUnavailable, true, FateRedelivered, 6, "The queue takes no messages at the moment."},
 	{AuditUnavailable, true, FateHeld, 6, "The worker cannot record what it does; it releases nothing."},
 	{ProviderTimeout, true, FateHeld, 6, "The key provider did not answer in time."},
@@ -159,7 +163,7 @@ var codeTable = []codeInfo{
 
 	{BrokerUnreachable, true, FateNone, 9, "The broker cannot be reached."},
 
-	{Integrity, false, FateAnswered, 10, "A signature or key failed its check; it was not released."},
+	{Integrity, false, FateLatched, 10, "A signature or key failed its check; it was not released."},
 	{AuditBroken, false, FateNone, 10, "The audit log does not hold together: a record was changed, removed or put in between."},
 
 	{Internal, false, FateAnswered, 70, "An unexpected error occurred; this is a bug."},
@@ -173,6 +177,15 @@ var codeIndex = func() map[Code]codeInfo {
 	}
 	return index
 }()
+
+// CodeOf returns the code that err wraps, or [Internal] where it wraps none of
+// the closed set.
+func CodeOf(err error) Code {
+	if code, ok := errors.AsType[Code](err); ok && code.Known() {
+		return code
+	}
+	return Internal
+}
 
 // Codes returns the closed set of codes, ordered by exit status.
 func Codes() []Code {

@@ -71,7 +71,7 @@ func TestRowsKeepTheRules(t *testing.T) {
 		if temporary := slices.Contains([]int{6, 7, 9}, code.ExitStatus()); code.Retryable() && !temporary {
 			t.Errorf("%s is retryable and exits with %d", code, code.ExitStatus())
 		}
-		if !slices.Contains([]capsign.Fate{capsign.FateAnswered, capsign.FateRedelivered, capsign.FateNone}, code.Fate()) {
+		if !slices.Contains([]capsign.Fate{capsign.FateAnswered, capsign.FateRedelivered, capsign.FateHeld, capsign.FateLatched, capsign.FateNone}, code.Fate()) {
 			t.Errorf("%s: fate %q", code, code.Fate())
 		}
 	}

@@ -53,7 +53,7 @@ func (c *Client) exchange(ctx context.Context, lane Lane, kid string, items [][]
 		return Result{}, err
 	}
 	defer c.forget(cl)
-	if pool, _ := c.pools.get(c.cfg.Pool); pool.State == PoolPaused {
+	if pool, _ := c.pools.get(c.cfg.Pool); stops(pool, lane) {
 		return Result{}, cl.fail(pool.Code)
 	}
 	if err := c.publish(cl); err != nil {
@@ -64,7 +64,7 @@ func (c *Client) exchange(ctx context.Context, lane Lane, kid string, items [][]
 	defer beat.Stop()
 	for {
 		pool, changed := c.pools.get(c.cfg.Pool)
-		if pool.State == PoolPaused {
+		if stops(pool, lane) {
 			return Result{}, cl.fail(pool.Code)
 		}
 		select {
@@ -84,6 +84,12 @@ func (c *Client) exchange(ctx context.Context, lane Lane, kid string, items [][]
 			return cl.accept(body, len(items))
 		}
 	}
+}
+
+// stops reports whether a pool's state ends a call. A pipeline waits for a
+// pool that comes back by itself; a person is told at once.
+func stops(pool Pool, lane Lane) bool {
+	return pool.State == PoolPaused && (lane == Express || !pool.Code.Retryable())
 }
 
 // timeout returns how long a call on lane may take.
@@ -205,7 +211,10 @@ func (c *Client) giveUp(ctx context.Context, cl *call, items int) (Result, error
 		return cl.accept(body, items)
 	}
 	code := OutcomeUnknown
+	pool, _ := c.pools.get(c.cfg.Pool)
 	switch {
+	case pool.State == PoolPaused:
+		code = pool.Code // the request has expired with ctx: nobody will sign it
 	case cl.acked.Load():
 		code = ResultTimeout
 	case cl.refused.Load():

@@ -96,8 +96,8 @@ type bucketRecord struct {
 }
 
 // readBucket returns the present entries of a KV bucket.
-func readBucket(ctx context.Context, nc *nats.Conn, bucket string) ([]bucketRecord, error) {
-	watcher, err := watchBucket(ctx, nc, bucket)
+func readBucket(ctx context.Context, nc *nats.Conn, name string) ([]bucketRecord, error) {
+	watcher, err := watchBucket(ctx, nc, name)
 	if err != nil {
 		return nil, err
 	}
@@ -125,14 +125,10 @@ func presentRecords(ctx context.Context, watcher jetstream.KeyWatcher) ([]bucket
 }
 
 // watchBucket starts a watch over all of a bucket's entries.
-func watchBucket(ctx context.Context, nc *nats.Conn, bucket string) (jetstream.KeyWatcher, error) {
-	js, err := jetstream.New(nc)
+func watchBucket(ctx context.Context, nc *nats.Conn, name string) (jetstream.KeyWatcher, error) {
+	kv, err := bucket(ctx, nc, name)
 	if err != nil {
-		return nil, BrokerUnreachable
-	}
-	kv, err := js.KeyValue(ctx, bucket)
-	if err != nil {
-		return nil, brokerCode(err)
+		return nil, err
 	}
 	watcher, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
 	if err != nil {

@@ -66,7 +66,7 @@ func (m metrics) exchanged(ctx context.Context, pool string, lane Lane, began ti
 		attrPool.String(pool), attrLane.String(string(lane)),
 	}
 	if err != nil {
-		attrs = append(attrs, attrErrorType.String(string(codeOf(err))))
+		attrs = append(attrs, attrErrorType.String(string(CodeOf(err))))
 	}
 	option := metric.WithAttributeSet(attribute.NewSet(attrs...))
 	m.duration.Record(ctx, time.Since(began).Seconds(), option)
@@ -76,7 +76,7 @@ func (m metrics) exchanged(ctx context.Context, pool string, lane Lane, began ti
 // endSpan ends a span with the code that err wraps, if any.
 func endSpan(span trace.Span, err error) {
 	if err != nil && span.IsRecording() {
-		code := string(codeOf(err))
+		code := string(CodeOf(err))
 		span.SetAttributes(attrErrorType.String(code))
 		span.SetStatus(codes.Error, code)
 	}

@@ -2,6 +2,7 @@ package capsign
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -33,6 +34,12 @@ type Pool struct {
 	Since time.Time `json:"since"`
 	// Current maps each key name to the kid that signs for it now.
 	Current map[string]string `json:"current"`
+}
+
+// Equal reports whether two records say the same.
+func (p Pool) Equal(q Pool) bool {
+	return p.V == q.V && p.Name == q.Name && p.Provider == q.Provider && p.State == q.State &&
+		p.Code == q.Code && p.Since.Equal(q.Since) && maps.Equal(p.Current, q.Current)
 }
 
 // Encode returns the pool's record for [PoolsBucket].

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -235,12 +234,4 @@ func CheckRequestID(id string) error {
 		return fmt.Errorf("capsign: request id: %w", BadRequest)
 	}
 	return nil
-}
-
-// codeOf returns the code that err wraps, or Internal.
-func codeOf(err error) Code {
-	if code, ok := errors.AsType[Code](err); ok && code.Known() {
-		return code
-	}
-	return Internal
 }

@@ -53,6 +53,9 @@ type Throttled struct {
 	RetryAfter time.Duration
 }
 
+// After returns RetryAfter.
+func (t Throttled) After() time.Duration { return t.RetryAfter }
+
 // Error returns the code.
 func (Throttled) Error() string { return string(capsign.Throttled) }
 

@@ -4,52 +4,58 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/capsign/cap/capsign"
 )
 
 // announce publishes what clients and verifiers read: each key version under
-// its kid, and the pool's state. What stands there already is left alone.
-func announce(ctx context.Context, js jetstream.JetStream, cfg Config) error {
-	current, err := cfg.Signer.CurrentKID(ctx)
+// its kid, and the pool's record. A pool that waits for an operator goes on
+// waiting.
+func (w *Worker) announce(ctx context.Context) error {
+	current, err := w.cfg.Signer.CurrentKID(ctx)
 	if err != nil {
 		return err
 	}
-	pool := capsign.Pool{
-		V: capsign.Version, Name: cfg.Pool, Provider: cfg.Provider,
-		State: capsign.PoolReady, Since: time.Now().UTC().Truncate(time.Second),
-		Current: make(map[string]string),
-	}
-	for _, key := range cfg.Keys {
-		key.Pool, key.State = cfg.Pool, capsign.Accepted
-		if key.KID == current {
-			key.State = capsign.Active
-			pool.Current[key.Name] = key.KID
+	signs := make(map[string]string)
+	for kid, key := range w.keys.all() {
+		state := capsign.Accepted
+		if kid == current {
+			state = capsign.Active
+			signs[key.Name] = kid
 		}
-		if err := putRecord(ctx, js, capsign.KeysBucket, key.KID, key); err != nil {
+		if err := w.announceKey(ctx, key, state); err != nil {
 			return err
 		}
 	}
-	return putRecord(ctx, js, capsign.PoolsBucket, pool.Name, pool)
+	_, err = capsign.UpdatePool(ctx, w.nc, w.cfg.Pool, func(p *capsign.Pool) bool {
+		before := *p
+		p.V, p.Name, p.Provider, p.Current = capsign.Version, w.cfg.Pool, w.cfg.Provider, signs
+		if p.Code.Fate() != capsign.FateLatched {
+			p.State, p.Code = capsign.PoolReady, ""
+		}
+		return !p.Equal(before)
+	})
+	if err != nil {
+		return fmt.Errorf("announce: %w", err)
+	}
+	return nil
 }
 
-// putRecord writes a record unless the bucket holds the same bytes.
-func putRecord(ctx context.Context, js jetstream.JetStream, bucket, name string, record interface{ Encode() ([]byte, error) }) error {
-	data, err := record.Encode()
+// announceKey publishes a key version, unless it stands there already.
+func (w *Worker) announceKey(ctx context.Context, key capsign.Key, state capsign.State) error {
+	key.Pool, key.State = w.cfg.Pool, state
+	data, err := key.Encode()
 	if err != nil {
 		return err
 	}
-	kv, err := js.KeyValue(ctx, bucket)
+	kv, err := w.js.KeyValue(ctx, capsign.KeysBucket)
 	if err != nil {
 		return fmt.Errorf("announce: %w", streamCode(err))
 	}
-	if entry, err := kv.Get(ctx, name); err == nil && bytes.Equal(entry.Value(), data) {
+	if entry, err := kv.Get(ctx, key.KID); err == nil && bytes.Equal(entry.Value(), data) {
 		return nil
 	}
-	if _, err := kv.Put(ctx, name, data); err != nil {
+	if _, err := kv.Put(ctx, key.KID, data); err != nil {
 		return fmt.Errorf("announce: %w", streamCode(err))
 	}
 	return nil

@@ -1,8 +1,8 @@
 package queue_test
 
 import (
+	"errors"
 	"context"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,25 +50,25 @@ func TestDecisionIsRecordedBeforeItIsReleased(t *testing.T) {
 }
 
 func TestNothingIsReleasedWithoutItsRecord(t *testing.T) {
-	inFakeTime(t, func(t *testing.T) {
-		p := newServer(t)
-		var tries atomic.Int64
-		p.config.Audit = auditor(func(audit.Record) error {
-			if tries.Add(1) <= 3 {
-				if n := p.messages(t, capsign.ResultsStream); n != 0 {
-					t.Errorf("%d results released", n)
-				}
-				return capsign.AuditUnavailable
-			}
-			return nil
-		})
-		p.startWorker(t)
-		began := time.Now()
-		if _, err := p.client(t, capsign.ClientConfig{}).Sign(t.Context(), []byte("hello")); err != nil {
-			t.Fatal(err)
+	p := newServer(t)
+	p.config.Audit = auditor(func(audit.Record) error { return capsign.AuditUnavailable })
+	worker := p.startWorker(t)
+	_, err := p.client(t, capsign.ClientConfig{}).Sign(t.Context(), []byte("hello"))
+	if !errors.Is(err, capsign.AuditUnavailable) {
+		t.Errorf("error %v, want %s", err, capsign.AuditUnavailable)
+	}
+	select {
+	case err := <-worker.Failed():
+		if !errors.Is(err, capsign.AuditUnavailable) {
+			t.Errorf("the worker failed with %v", err)
 		}
-		if waited := time.Since(began); tries.Load() != 4 || waited < 700*time.Millisecond {
-			t.Errorf("released after %d tries and %v", tries.Load(), waited)
-		}
-	})
+	case <-time.After(10 * time.Second):
+		t.Error("the worker goes on without its log")
+	}
+	if n := p.messages(t, capsign.ResultsStream); n != 0 {
+		t.Errorf("%d results released", n)
+	}
+	if n := p.waiting(t); n != 1 {
+		t.Errorf("%d requests in the queue, want the one", n)
+	}
 }

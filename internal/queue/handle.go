@@ -12,8 +12,8 @@ import (
 	"github.com/capsign/cap/internal/audit"
 )
 
-// handle is one request's whole life: decode, deadline, may this key sign this,
-// already answered, sign, verify, audit, store the result, acknowledge. Only a stored
+// handle is one request's whole life: is the gate open, decode, deadline, may
+// this key sign this, already answered, sign, verify, audit, store the result, acknowledge. Only a stored
 // result lets the message go; a temporary fault gives it back for later.
 func (w *Worker) handle(ctx context.Context, l *lane, msg *nats.Msg) {
 	began := time.Now()
@@ -37,6 +37,10 @@ func (w *Worker) process(ctx context.Context, l *lane, msg *nats.Msg) (code caps
 		}
 	}()
 
+	if code := w.gate.code(); code != "" {
+		_ = msg.NakWithDelay(backoff(deliveries(msg))) // it came while the gate was shut
+		return code
+	}
 	job, err := capsign.ParseJobSubject(msg.Subject)
 	if err != nil {
 		return w.discard(ctx, msg, "", err)
@@ -59,8 +63,8 @@ func (w *Worker) process(ctx context.Context, l *lane, msg *nats.Msg) (code caps
 		res, err = w.answer(ctx, l, job, req)
 	}
 	if err != nil {
-		code = codeOf(err)
-		if code.Fate() == capsign.FateRedelivered {
+		code = capsign.CodeOf(err)
+		if comesBack(code) {
 			_ = msg.NakWithDelay(backoff(delivered)) // unsent, it is redelivered after AckWait
 			return code
 		}
@@ -72,8 +76,11 @@ func (w *Worker) process(ctx context.Context, l *lane, msg *nats.Msg) (code caps
 	l.signed(ctx)
 	defer l.stored()
 	if err := w.release(ctx, job, req, delivered, res); err != nil {
+		if errors.Is(err, capsign.AuditUnavailable) {
+			w.fault(ctx, err)
+		}
 		_ = msg.NakWithDelay(backoff(delivered))
-		return codeOf(err)
+		return capsign.CodeOf(err)
 	}
 	if code == capsign.RetriesExhausted {
 		return w.discard(ctx, msg, req.ID, code)
@@ -141,7 +148,7 @@ func (w *Worker) authorize(ctx context.Context, job capsign.Job, req capsign.Req
 		}
 		kid = current
 	}
-	key, known := w.keys[kid]
+	key, known := w.keys.get(kid)
 	switch {
 	case known && key.Name == req.Key:
 		return key, nil
@@ -154,13 +161,20 @@ func (w *Worker) authorize(ctx context.Context, job capsign.Job, req capsign.Req
 // discard keeps a message that can have no result, or no more tries, as a dead
 // letter and takes it out of the queue.
 func (w *Worker) discard(ctx context.Context, msg *nats.Msg, id string, err error) capsign.Code {
-	code := codeOf(err)
+	code := capsign.CodeOf(err)
 	if w.dead.keep(ctx, w.cfg.Pool, id, code, msg) != nil {
 		_ = msg.NakWithDelay(time.Second)
 		return code
 	}
 	_ = msg.Term() // unsent, the message comes back and is discarded again
 	return code
+}
+
+// comesBack reports whether the message of a request refused with code is left
+// in the queue.
+func comesBack(code capsign.Code) bool {
+	fate := code.Fate()
+	return fate == capsign.FateRedelivered || fate == capsign.FateHeld || fate == capsign.FateLatched
 }
 
 // deliveries returns how often the message was delivered, this time included.
@@ -176,12 +190,4 @@ func deliveries(msg *nats.Msg) int {
 // of a second, doubling to ten seconds.
 func backoff(n int) time.Duration {
 	return min(100*time.Millisecond<<min(n-1, 10), 10*time.Second)
-}
-
-// codeOf returns the code that err wraps, or capsign.Internal.
-func codeOf(err error) capsign.Code {
-	if code, ok := errors.AsType[capsign.Code](err); ok && code.Known() {
-		return code
-	}
-	return capsign.Internal
 }

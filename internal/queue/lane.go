@@ -29,10 +29,14 @@ type lane struct {
 	log     *slog.Logger
 
 	pull    puller
-	sub     *nats.Subscription
 	held    held
 	slots   chan struct{} // being signed
 	storing chan struct{} // signed and not yet stored
+
+	mu     sync.Mutex
+	sub    *nats.Subscription    // what arrives; nil while the lane is shut
+	closed <-chan nats.SubStatus // speaks when the last sub has ended
+	ended  bool
 
 	quit     chan struct{}
 	quitOnce sync.Once
@@ -55,7 +59,7 @@ func newLane(nc *nats.Conn, js jetstream.JetStream, cfg Config, name capsign.Lan
 	l.config = consumerConfig(cfg.Pool, name, l.ackWait)
 	l.pull = puller{
 		nc: nc, next: "$JS.API.CONSUMER.MSG.NEXT." + l.jobs + "." + l.config.Durable,
-		inbox: nc.NewInbox(), room: cfg.Prefetch,
+		room: cfg.Prefetch,
 	}
 	return l
 }
@@ -68,12 +72,9 @@ func (l *lane) bind(ctx context.Context) error {
 	return nil
 }
 
-// start begins to pull requests and hands each to handle, in a goroutine of its
-// own and with the context work.
-func (l *lane) start(ctx, work context.Context, handle func(context.Context, *lane, *nats.Msg)) (err error) {
-	if err := l.bind(ctx); err != nil {
-		return err
-	}
+// start prepares the lane to hand each request to handle, in a goroutine of its
+// own and with the context work. It begins shut.
+func (l *lane) start(ctx, work context.Context, handle func(context.Context, *lane, *nats.Msg)) error {
 	l.pull.take = func(msg *nats.Msg) {
 		l.held.add(msg)
 		l.inHand.Go(func() {
@@ -81,10 +82,54 @@ func (l *lane) start(ctx, work context.Context, handle func(context.Context, *la
 			handle(work, l, msg)
 		})
 	}
-	if l.sub, err = l.pull.start(); err != nil {
-		return capsign.BrokerUnreachable
+	return l.bind(ctx)
+}
+
+// open begins to pull requests.
+func (l *lane) open() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sub != nil || l.ended {
+		return
 	}
-	return nil
+	sub, err := l.pull.start()
+	if err != nil {
+		l.log.Error("cannot subscribe: the connection is closed", "code", string(capsign.BrokerUnreachable))
+		return
+	}
+	l.sub, l.closed = sub, sub.StatusChanged(nats.SubscriptionClosed)
+}
+
+// shut stops pulling: the broker forgets what was asked for, and what is on its
+// way already is still taken.
+func (l *lane) shut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pull.stop()
+	if l.sub != nil && l.sub.Drain() != nil {
+		l.closed = nil // the connection is closed, and nothing more will come
+	}
+	l.sub = nil
+}
+
+// end shuts the lane for good and waits until what is on its way is taken, or
+// until ctx ends.
+func (l *lane) end(ctx context.Context) {
+	l.mu.Lock()
+	l.ended = true
+	sub := l.sub
+	l.mu.Unlock()
+	l.shut()
+	if l.closed == nil {
+		return
+	}
+	select {
+	case <-l.closed:
+	case <-ctx.Done():
+		if sub != nil {
+			_ = sub.Unsubscribe() // closed in between, if it fails
+		}
+	}
 }
 
 // run keeps the lane going until stop is called and returns when everything in
@@ -95,25 +140,10 @@ func (l *lane) run(work context.Context) {
 	keeping.Go(func() { l.held.keep(ctx, l.ackWait/3) })
 	keeping.Go(func() { l.watch(ctx) })
 	<-l.quit
-	l.pull.end()
-	l.drain(work)
+	l.end(work)
 	l.inHand.Wait()
 	done()
 	keeping.Wait()
-}
-
-// drain ends the subscription once what is on its way has been taken: the
-// broker forgets our pulls with it.
-func (l *lane) drain(ctx context.Context) {
-	closed := l.sub.StatusChanged(nats.SubscriptionClosed)
-	if l.sub.Drain() != nil {
-		return // the connection is closed, and nothing more will come
-	}
-	select {
-	case <-closed:
-	case <-ctx.Done():
-		_ = l.sub.Unsubscribe() // closed in between, if it fails
-	}
 }
 
 // watch asks anew whenever the connection was lost in between, or the broker

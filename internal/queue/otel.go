@@ -85,7 +85,7 @@ var noSpan = trace.SpanFromContext(context.Background())
 // endSpan ends a span of an operation that ended with err.
 func endSpan(span trace.Span, err error) {
 	if err != nil {
-		fail(span, codeOf(err))
+		fail(span, capsign.CodeOf(err))
 	}
 	span.End()
 }
@@ -105,6 +105,7 @@ type metrics struct {
 	process        metric.Float64Histogram
 	consumed       metric.Int64Counter
 	sign           metric.Float64Histogram
+	alarms         metric.Int64Counter
 	options        sync.Map // metricKey → metric.MeasurementOption
 }
 
@@ -126,7 +127,14 @@ func newMetrics(cfg Config) *metrics {
 		metric.WithDescription("Requests taken from the queue, redeliveries included."))
 	m.sign, _ = meter.Float64Histogram("cap.provider.sign.duration", metric.WithUnit("s"),
 		metric.WithDescription("One call to the key provider."))
+	m.alarms, _ = meter.Int64Counter("cap.integrity.alarms", metric.WithUnit("{signature}"),
+		metric.WithDescription("Signatures that a provider returned and its public key refuses. Any is one too many."))
 	return m
+}
+
+// alarm records a wrong signature.
+func (m *metrics) alarm(ctx context.Context, key capsign.Key) {
+	m.alarms.Add(ctx, 1, m.attributes(metricKey{alg: key.Alg}))
 }
 
 // processed records the end of one request.
@@ -145,7 +153,7 @@ func (m *metrics) signed(ctx context.Context, key capsign.Key, err error, d time
 	}
 	k := metricKey{alg: key.Alg}
 	if err != nil {
-		k.code = codeOf(err)
+		k.code = capsign.CodeOf(err)
 	}
 	m.sign.Record(ctx, d.Seconds(), m.attributes(k))
 }

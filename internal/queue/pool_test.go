@@ -40,6 +40,7 @@ func newMemorySigner(t testing.TB, name string) *memorySigner {
 	if err != nil {
 		t.Fatal(err)
 	}
+	key.Class, key.Version = capsign.ClassSoftware, "1"
 	return &memorySigner{key: key, seed: private}
 }
 

@@ -23,17 +23,16 @@ const (
 // Consume buffers beyond its callback, and with a small buffer it can forget to
 // ask again: docs/adr/0004.)
 type puller struct {
-	nc    *nats.Conn
-	next  string // the subject that asks the consumer for messages
-	inbox string
-	room  int
-	take  func(*nats.Msg) // must not block
+	nc   *nats.Conn
+	next string // the subject that asks the consumer for messages
+	room int
+	take func(*nats.Msg) // must not block
 
 	mu    sync.Mutex
+	inbox string    // where messages arrive; empty while nothing is asked for
 	held  int       // taken and not yet released
 	asked int       // asked for and not yet arrived
 	heard time.Time // when the broker last spoke
-	ended bool      // no more asking
 }
 
 // pullRequest is the body of a request for messages (JetStream ADR-37).
@@ -43,43 +42,65 @@ type pullRequest struct {
 	Heartbeat int64 `json:"idle_heartbeat"` // nanoseconds
 }
 
-// start subscribes and asks for the first messages. The subscription is the
-// caller's to end.
+// start subscribes and begins to ask for messages. The subscription is the
+// caller's to end, after stop.
 func (p *puller) start() (*nats.Subscription, error) {
-	sub, err := p.nc.Subscribe(p.inbox, p.receive)
+	inbox := p.nc.NewInbox()
+	sub, err := p.nc.Subscribe(inbox, func(msg *nats.Msg) { p.receive(inbox, msg) })
 	if err != nil {
 		return nil, err
 	}
+	p.mu.Lock()
+	p.inbox = inbox
+	p.mu.Unlock()
 	p.reset()
 	return sub, nil
 }
 
-// receive takes a message, or what the broker says instead of one.
-func (p *puller) receive(msg *nats.Msg) {
+// stop stops asking. What was asked for may still arrive.
+func (p *puller) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.inbox, p.asked = "", 0
+}
+
+// receive takes a message that came to inbox, or what the broker says instead of
+// one.
+func (p *puller) receive(inbox string, msg *nats.Msg) {
 	status := msg.Header.Get("Status")
 	if status == "" && !strings.HasPrefix(msg.Reply, "$JS.ACK.") {
 		return // not from a consumer; nobody else may have work done
 	}
 	p.mu.Lock()
+	if status == "" {
+		p.held++
+	}
+	if inbox == p.inbox { // else it belongs to what was asked for before
+		p.account(status, msg.Header)
+	}
+	p.mu.Unlock()
+	if status == "" {
+		p.take(msg)
+	}
+}
+
+// account enters what came in answer to what was asked for. The caller holds
+// mu.
+func (p *puller) account(status string, header nats.Header) {
 	p.heard = time.Now()
 	switch status {
 	case "":
 		p.asked = max(p.asked-1, 0)
-		p.held++
 	case "100": // a heartbeat
 	case "503": // no consumer, or no broker behind the connection yet
 		p.heard = time.Time{}
 	default: // a pull has ended before it was filled
-		left, err := strconv.Atoi(msg.Header.Get("Nats-Pending-Messages"))
+		left, err := strconv.Atoi(header.Get("Nats-Pending-Messages"))
 		if err != nil {
 			left = p.asked
 		}
 		p.asked = max(p.asked-left, 0)
 		p.ask()
-	}
-	p.mu.Unlock()
-	if status == "" {
-		p.take(msg)
 	}
 }
 
@@ -95,7 +116,7 @@ func (p *puller) release() {
 // to be worth it. The caller holds mu.
 func (p *puller) ask() {
 	n := p.room - p.held - p.asked
-	if p.ended || n < max(p.room/4, 1) {
+	if p.inbox == "" || n < max(p.room/4, 1) {
 		return
 	}
 	body, err := json.Marshal(pullRequest{n, int64(pullExpiry), int64(pullHeartbeat)})
@@ -119,11 +140,4 @@ func (p *puller) silent() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.asked > 0 && time.Since(p.heard) > 2*pullHeartbeat+pullHeartbeat/2
-}
-
-// end stops asking. What was asked for may still arrive.
-func (p *puller) end() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.ended = true
 }

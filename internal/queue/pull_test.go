@@ -14,12 +14,12 @@ func TestPullerTakesNothingButAConsumersMessages(t *testing.T) {
 	taken := 0
 	p := puller{room: 4, take: func(*nats.Msg) { taken++ }}
 	for _, reply := range []string{"", "_INBOX.x", "$KV.CAP_KEYS.x", "cap.job.local.default.bulk.k"} {
-		p.receive(&nats.Msg{Subject: "cap.job.local.default.bulk.k", Reply: reply})
+		p.receive("", &nats.Msg{Subject: "cap.job.local.default.bulk.k", Reply: reply})
 	}
 	if taken != 0 || p.held != 0 {
 		t.Errorf("%d messages taken that nobody can acknowledge", taken)
 	}
-	p.receive(&nats.Msg{Reply: "$JS.ACK.CAP_JOBS_default.bulk.1.1.1.1.0"})
+	p.receive("", &nats.Msg{Reply: "$JS.ACK.CAP_JOBS_default.bulk.1.1.1.1.0"})
 	if taken != 1 || p.held != 1 {
 		t.Errorf("%d messages of the consumer's taken, want 1", taken)
 	}
@@ -40,14 +40,14 @@ func TestPullerThatHasEndedAsksNoMore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := puller{nc: nc, next: "next", inbox: nc.NewInbox(), room: 4, take: func(*nats.Msg) {}}
+	p := puller{nc: nc, next: "next", room: 4, take: func(*nats.Msg) {}}
 	if _, err := p.start(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := asks.NextMsg(5 * time.Second); err != nil {
 		t.Fatalf("it never asked: %v", err)
 	}
-	p.end()
+	p.stop()
 	p.reset()
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)

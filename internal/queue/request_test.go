@@ -266,10 +266,15 @@ func TestWrongSignatureIsNeverReleased(t *testing.T) {
 	p.config.VerifySignatures = true
 	p.config.Signer = unrepeatable{p.signer}
 	p.startWorker(t)
-	req := p.newRequest()
-	p.publish(t, p.subject(capsign.Express), encode(t, req))
-	if outcome := p.result(t, req.ID).Outcomes[0]; outcome.Code != capsign.Integrity || outcome.Signature != nil {
-		t.Errorf("outcome %+v, want the code %s alone", outcome, capsign.Integrity)
+	_, err := p.client(t, capsign.ClientConfig{}).Sign(t.Context(), []byte("hello"))
+	if !errors.Is(err, capsign.Integrity) {
+		t.Errorf("error %v, want %s", err, capsign.Integrity)
+	}
+	if n := p.messages(t, capsign.ResultsStream); n != 0 {
+		t.Errorf("%d results released", n)
+	}
+	if pool := p.record(t); pool.State != capsign.PoolPaused || pool.Code != capsign.Integrity {
+		t.Errorf("the pool says %s, %s", pool.State, pool.Code)
 	}
 }
 

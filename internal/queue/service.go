@@ -1,10 +1,10 @@
 package queue
 
 import (
+	"context"
 	"sync/atomic"
 
 	"github.com/go-json-experiment/json"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/capsign/cap/capsign"
@@ -37,25 +37,26 @@ type Tally struct {
 // startService announces the worker to NATS micro, for discovery and
 // statistics: PING, INFO and STATS, and an endpoint that tells the tally. It is
 // not what clients rely on.
-func (w *Worker) startService(nc *nats.Conn) (micro.Service, error) {
-	service, err := micro.AddService(nc, micro.Config{
+func (w *Worker) startService(context.Context) error {
+	service, err := micro.AddService(w.nc, micro.Config{
 		Name: ServiceName, Version: w.cfg.Version, Description: "signs requests of a cap pool",
 		Metadata:     map[string]string{"pool": w.cfg.Pool, "provider": w.cfg.Provider},
 		StatsHandler: func(*micro.Endpoint) any { return w.tally.snapshot() },
 	})
 	if err != nil {
-		return nil, capsign.BrokerUnreachable
+		return capsign.BrokerUnreachable
 	}
 	err = service.AddEndpoint("tally", micro.HandlerFunc(func(r micro.Request) {
-		if data, err := json.Marshal(w.tally.snapshot()); err == nil {
+		if data, err := json.Marshal(w.tally.snapshot()); err == nil && isInbox(r.Reply()) {
 			_ = r.Respond(data) // nobody waits for it any more
 		}
 	}), micro.WithEndpointSubject("cap.worker."+w.cfg.Pool+".tally"))
 	if err != nil {
 		_ = service.Stop() // the first error is the one to tell
-		return nil, capsign.BrokerUnreachable
+		return capsign.BrokerUnreachable
 	}
-	return service, nil
+	w.service = service
+	return nil
 }
 
 // snapshot returns the counts as of now.

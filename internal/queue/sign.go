@@ -64,6 +64,10 @@ type batch struct {
 // work signs items until none is left or a temporary fault stops the batch.
 func (b *batch) work(ctx context.Context) {
 	for b.temporary.Load() == nil {
+		if code := b.worker.gate.code(); code != "" {
+			b.temporary.CompareAndSwap(nil, &code)
+			return
+		}
 		i := int(b.next.Add(1)) - 1
 		if i >= len(b.items) {
 			return
@@ -73,8 +77,11 @@ func (b *batch) work(ctx context.Context) {
 			b.outcomes[i].Signature = sig
 			continue
 		}
-		code := codeOf(err)
-		if code.Fate() == capsign.FateRedelivered {
+		code := capsign.CodeOf(err)
+		if comesBack(code) {
+			if ctx.Err() == nil { // else it was the request that had no time left
+				b.worker.fault(ctx, err)
+			}
 			b.temporary.CompareAndSwap(nil, &code)
 			return
 		}
@@ -94,14 +101,17 @@ func (w *Worker) signOne(ctx context.Context, key capsign.Key, msg []byte) (_ []
 		endSpan(span, err)
 		w.metrics.signed(ctx, key, err, time.Since(began))
 	}()
+	if w.cfg.SignTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, w.cfg.SignTimeout)
+		defer cancel()
+	}
 	sig, err := w.cfg.Signer.Sign(ctx, key.KID, msg)
 	if err != nil {
 		return nil, err
 	}
-	if sig.KID != key.KID || sig.Alg != key.Alg {
-		return nil, fmt.Errorf("queue: signature by another key: %w", capsign.Integrity)
-	}
-	if w.cfg.VerifySignatures && key.Verify(msg, sig.Bytes) != nil {
+	if sig.KID != key.KID || sig.Alg != key.Alg || w.cfg.VerifySignatures && key.Verify(msg, sig.Bytes) != nil {
+		w.metrics.alarm(ctx, key)
 		return nil, fmt.Errorf("queue: wrong signature: %w", capsign.Integrity)
 	}
 	return sig.Bytes, nil

@@ -20,7 +20,8 @@ const (
 // provision creates the streams and buckets that are not there yet and refuses
 // to go on where one exists that does not give what the queue promises. It
 // leaves sizes and ages of existing ones as their operator set them.
-func provision(ctx context.Context, js jetstream.JetStream, cfg Config) error {
+func (w *Worker) provision(ctx context.Context) error {
+	js, cfg := w.js, w.cfg
 	for _, want := range []jetstream.StreamConfig{jobsConfig(cfg), resultsConfig(cfg), deadConfig(cfg)} {
 		stream, err := js.CreateStream(ctx, want)
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {

@@ -10,6 +10,7 @@ package queue
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -50,6 +51,15 @@ type Config struct {
 	Signer Signer
 	// Keys are the key versions that Signer holds.
 	Keys []capsign.Key
+	// Versions is what Signer can learn and make of further versions; nil means
+	// that there are only Keys.
+	Versions Versions
+	// AllowGenerate lets operators have Versions make a key version through the
+	// queue.
+	AllowGenerate bool
+	// SignTimeout bounds one signature; zero means only the request's expiry.
+	// Meant for everything but an in-process software key.
+	SignTimeout time.Duration
 	// VerifySignatures checks each signature against its registered public key
 	// before it is stored. Meant for everything but an in-process software key.
 	VerifySignatures bool
@@ -103,19 +113,32 @@ func (cfg Config) withDefaults() Config {
 	return cfg
 }
 
+// defaultSignTimeout bounds a canary where signatures have no bound.
+const defaultSignTimeout = 5 * time.Second
+
 // Worker serves one pool. Start makes one.
 type Worker struct {
 	cfg     Config
-	keys    map[string]capsign.Key // by kid
+	id      string // random
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	keys    *keySet
+	gate    *gate
 	results *results
 	dead    deadLetters
 	metrics *metrics
 	tally   tally
 	lanes   []*lane
 	service interface{ Stop() error }
+	subs    []*nats.Subscription // operators' questions
+	failed  chan error           // holds the one that ends the worker
 
 	abandon context.CancelFunc // ends what is in hand
 	running sync.WaitGroup     // the lanes
+
+	care    context.Context // ends with Stop
+	careEnd context.CancelFunc
+	caring  sync.WaitGroup // whatever is neither lane nor request
 }
 
 // Start prepares the pool's streams, publishes its keys and state, and begins
@@ -128,57 +151,68 @@ func Start(ctx context.Context, nc *nats.Conn, cfg Config) (*Worker, error) {
 		return nil, fmt.Errorf("queue: start: %w", capsign.BrokerUnreachable)
 	}
 	w := &Worker{
-		cfg: cfg, keys: make(map[string]capsign.Key), metrics: newMetrics(cfg),
-		results: &results{js: js}, dead: deadLetters{js: js},
+		cfg: cfg, id: rand.Text(), nc: nc, js: js, keys: newKeySet(cfg.Keys), metrics: newMetrics(cfg),
+		results: &results{js: js}, dead: deadLetters{js: js}, failed: make(chan error, 1),
+		lanes: []*lane{newLane(nc, js, cfg, capsign.Express), newLane(nc, js, cfg, capsign.Bulk)},
 	}
-	for _, key := range cfg.Keys {
-		w.keys[key.KID] = key
-	}
-	if err := w.open(ctx, nc, js); err != nil {
+	w.gate = newGate(w.turn)
+	w.care, w.careEnd = context.WithCancel(context.WithoutCancel(ctx))
+	if err := w.open(ctx); err != nil {
+		w.careEnd()
+		w.caring.Wait()
 		return nil, fmt.Errorf("queue: start: %w", err)
 	}
 	return w, nil
 }
 
 // open prepares the broker's side, then starts the lanes.
-func (w *Worker) open(ctx context.Context, nc *nats.Conn, js jetstream.JetStream) error {
-	if err := provision(ctx, js, w.cfg); err != nil {
-		return err
+func (w *Worker) open(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{
+		w.provision, w.announce, w.watchPool, w.watchKeys, w.startService, w.serveAdmin,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
 	}
-	if err := announce(ctx, js, w.cfg); err != nil {
-		return err
-	}
-	service, err := w.startService(nc)
-	if err != nil {
-		return err
-	}
-	w.service = service
 	// What is in hand outlives ctx: Stop says how long.
 	work, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	w.abandon = abandon
-	w.lanes = []*lane{
-		newLane(nc, js, w.cfg, capsign.Express),
-		newLane(nc, js, w.cfg, capsign.Bulk),
-	}
 	for _, l := range w.lanes {
 		if err := l.start(ctx, work, w.handle); err != nil {
 			return err
 		}
 		w.running.Go(func() { l.run(work) })
 	}
+	w.gate.begin()
 	return nil
+}
+
+// turn opens or shuts the lanes as the gate is turned.
+func (w *Worker) turn(open bool) {
+	for _, l := range w.lanes {
+		if open {
+			l.open()
+		} else {
+			l.shut()
+		}
+	}
 }
 
 // Stop stops pulling requests and waits until those in hand are answered, or
 // until ctx ends: the rest is then abandoned and redelivered to other workers.
 // When it returns, no goroutine of the worker's is left.
 func (w *Worker) Stop(ctx context.Context) error {
+	w.careEnd()
+	for _, sub := range w.subs {
+		_ = sub.Unsubscribe() // the connection is closed, if it fails
+	}
 	for _, l := range w.lanes {
 		l.stop()
 	}
 	finished := make(chan struct{})
 	go func() {
 		w.running.Wait()
+		w.caring.Wait()
 		close(finished)
 	}()
 	var err error

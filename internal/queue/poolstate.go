@@ -1,0 +1,122 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/capsign/cap/capsign"
+)
+
+// tellTimeout bounds one change of the pool's record.
+const tellTimeout = 5 * time.Second
+
+// tellReady says in the pool's record that the pool takes requests, unless it
+// waits for an operator.
+func (w *Worker) tellReady(ctx context.Context) {
+	w.updatePool(ctx, func(p *capsign.Pool) bool {
+		if p.Code.Fate() == capsign.FateLatched || p.State == capsign.PoolReady {
+			return false
+		}
+		p.State, p.Code = capsign.PoolReady, ""
+		return true
+	})
+}
+
+// tellPaused says in the pool's record why it takes no requests: for all
+// workers, where an operator must act, and else only if no other worker of the
+// pool is ready.
+func (w *Worker) tellPaused(ctx context.Context, code capsign.Code) {
+	if code.Fate() != capsign.FateLatched && w.othersAreReady(ctx) {
+		return
+	}
+	w.updatePool(ctx, func(p *capsign.Pool) bool {
+		if p.Code.Fate() == capsign.FateLatched || p.Code == code {
+			return false
+		}
+		p.State, p.Code = capsign.PoolPaused, code
+		return true
+	})
+}
+
+// othersAreReady reports whether another worker of the pool takes requests.
+func (w *Worker) othersAreReady(ctx context.Context) bool {
+	workers, err := capsign.FetchWorkers(ctx, w.nc, w.cfg.Pool)
+	if err != nil {
+		return false
+	}
+	for _, other := range workers {
+		if other.ID != w.id && other.State == capsign.PoolReady {
+			return true
+		}
+	}
+	return false
+}
+
+// updatePool changes the pool's record. A broker that cannot be reached has no
+// clients either; the next change finds it again.
+func (w *Worker) updatePool(ctx context.Context, change func(*capsign.Pool) bool) {
+	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
+	defer cancel()
+	if _, err := capsign.UpdatePool(ctx, w.nc, w.cfg.Pool, change); err != nil {
+		w.cfg.Log.WarnContext(ctx, "the pool's state cannot be told", "code", string(capsign.CodeOf(err)))
+	}
+}
+
+// watchPool starts to follow the pool's record. The first word is waited for: a
+// pool that waits for an operator must not get a request from a new worker.
+func (w *Worker) watchPool(ctx context.Context) error {
+	kv, err := w.js.KeyValue(ctx, capsign.PoolsBucket)
+	if err != nil {
+		return fmt.Errorf("watch pool: %w", streamCode(err))
+	}
+	watcher, err := kv.Watch(w.care, w.cfg.Pool)
+	if err != nil {
+		return fmt.Errorf("watch pool: %w", streamCode(err))
+	}
+	select {
+	case entry := <-watcher.Updates():
+		w.heed(entry)
+	case <-ctx.Done():
+		return errors.Join(fmt.Errorf("watch pool: %w", capsign.BrokerUnreachable), watcher.Stop())
+	}
+	w.caring.Go(func() {
+		defer watcher.Stop() //nolint:errcheck // the connection is closed, if it fails
+		for {
+			select {
+			case entry, open := <-watcher.Updates():
+				if !open {
+					return
+				}
+				w.heed(entry)
+			case <-w.care.Done():
+				return
+			}
+		}
+	})
+	return nil
+}
+
+// heed does what a new record of the pool asks for.
+func (w *Worker) heed(entry jetstream.KeyValueEntry) {
+	if entry == nil || entry.Operation() != jetstream.KeyValuePut {
+		return
+	}
+	pool, err := capsign.DecodePool(entry.Value())
+	if err != nil || pool.Name != w.cfg.Pool {
+		return
+	}
+	latched := capsign.Code("")
+	if pool.Code.Fate() == capsign.FateLatched {
+		latched = pool.Code
+	}
+	if w.gate.setLatch(latched) {
+		w.cfg.Log.Warn("the pool's state was changed", "state", string(pool.State), "code", string(pool.Code))
+	}
+	if latched == "" && pool.State == capsign.PoolPaused && w.gate.code() == "" {
+		w.caring.Go(func() { w.tellReady(w.care) }) // another worker spoke for a pool that has us
+	}
+}
