@@ -58,8 +58,8 @@ type Key struct {
 	PKCS11 PKCS11 `yaml:"pkcs11"`
 	// CloudKMS is a key in a cloud's key management service.
 	CloudKMS CloudKMS `yaml:"cloudkms"`
-	// SignTimeout bounds one signature, its provider's retries included. Default
-	// 5 s.
+	// SignTimeout bounds one signature, its provider's retries included, 100 ms
+	// to 1 min. Default 5 s.
 	SignTimeout time.Duration `yaml:"sign_timeout"`
 	// Fallback is empty, or software: a key of Software then signs, under its own
 	// kid, while the provider is away. It excludes the provider software.
@@ -111,8 +111,8 @@ type PKCS11 struct {
 	// KeyLabel is the CKA_LABEL of the key's first version; version n is labelled
 	// KeyLabel.n. Empty means KeyID alone.
 	KeyLabel string `yaml:"key_label"`
-	// KeyID is the key pair's CKA_ID in hexadecimal and pins one version; empty
-	// means all versions of KeyLabel.
+	// KeyID is the key pair's CKA_ID in hexadecimal, 1 to 64 bytes, and pins one
+	// version; empty means all versions of KeyLabel.
 	KeyID string `yaml:"key_id"`
 	// KeyPINEnv and KeyPINFile are where the PIN of a key with
 	// CKA_ALWAYS_AUTHENTICATE is, if it differs from the user PIN; empty means
@@ -122,8 +122,8 @@ type PKCS11 struct {
 	// Alg is the algorithm: of a generated key, and of an RSA key, which offers
 	// two. Empty means ES256 for a generated key, PS256 for RSA.
 	Alg capsign.Alg `yaml:"alg"`
-	// Sessions is how many signatures the token makes at once; zero means one
-	// per CPU, or one for the class chip.
+	// Sessions is how many signatures the token makes at once, within the
+	// token's own limit; zero means two per CPU, or one for the class chip.
 	Sessions int `yaml:"sessions"`
 	// Class is token or chip; empty means what the module looks like.
 	Class capsign.Class `yaml:"class"`
@@ -155,7 +155,8 @@ type CloudKMS struct {
 	Location string `yaml:"location"`
 	// KeyRing is the gcp key ring's name.
 	KeyRing string `yaml:"keyring"`
-	// Region is the aws region; empty means that of the SDK's chain.
+	// Region is the aws region; empty means that of the ARN in Key, else that of
+	// the SDK's chain.
 	Region string `yaml:"region"`
 	// VaultURL is the azure vault, such as https://my-vault.vault.azure.net.
 	VaultURL string `yaml:"vault_url"`
