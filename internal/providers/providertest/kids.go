@@ -26,6 +26,9 @@ func kidsAreRecomputedFromTheKeys(t *testing.T, cfg Config) {
 		if key.Alg != cfg.Alg || key.Provider != cfg.ProviderID || key.Name != cfg.KeyName {
 			t.Errorf("key is %s, %s, %q; want %s, %s, %q", key.Alg, key.Provider, key.Name, cfg.Alg, cfg.ProviderID, cfg.KeyName)
 		}
+		if key.Class != cfg.Class || key.Version == "" {
+			t.Errorf("key is of class %q and version %q; want %s and some version", key.Class, key.Version, cfg.Class)
+		}
 		if key.Pool != "" || key.State != "" {
 			t.Errorf("key has pool %q and state %q; a provider knows neither", key.Pool, key.State)
 		}

@@ -39,6 +39,9 @@ type Config struct {
 	// Signatures is how many signatures the encoding is checked on; zero is
 	// 1000. Lower it where a signature costs money or time.
 	Signatures int
+	// NoGenerate says that the key under test is pinned to one version, or that
+	// nobody may make another, as on a real cloud's account.
+	NoGenerate bool
 	// Callers is how many goroutines sign at once; zero is 64.
 	Callers int
 	// Faults are the ways in which the backend can break.
@@ -97,6 +100,7 @@ func Run(t *testing.T, cfg Config) {
 		{"NothingIsShared", nothingIsShared},
 		{"ClosingOneLeavesTheOthers", closingOneLeavesTheOthers},
 		{"FaultsFailClosed", faultsFailClosed},
+		{"GeneratedVersionsAreHeld", generatedVersionsAreHeld},
 	} {
 		t.Run(clause.name, func(t *testing.T) { clause.hold(t, cfg) })
 	}

@@ -24,8 +24,8 @@ import (
 // name that no version had: of two processes that generate at once, each makes
 // a version of its own. After an error there is no new version, unless the disk
 // failed in the very last step, and what an interrupted Generate leaves behind
-// is a hidden file that nothing reads. Providers that are open already do not
-// learn of the new version.
+// is a hidden file that nothing reads. Providers that are open already learn
+// of the new version by their Reload.
 //
 // It wraps [capsign.UnsupportedAlg] for an algorithm other than Ed25519 and
 // ES256, [capsign.KeyFileUnsafe] where others may write to the directory, and

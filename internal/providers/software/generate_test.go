@@ -86,7 +86,7 @@ func TestGenerateWritesAFileOnlyItsOwnerReads(t *testing.T) {
 	if names := namesIn(t, cfg.Dir); len(names) != 1 {
 		t.Errorf("the directory holds %v", names)
 	}
-	if got := open(t, cfg).current(); got != kid {
+	if got := open(t, cfg).held.Load().current; got != kid {
 		t.Errorf("Generate said %s, the file says %s", kid, got)
 	}
 }
@@ -201,7 +201,7 @@ func TestProcessesGenerateAtOnce(t *testing.T) {
 // returned: none lost, none overwritten, none beside them.
 func mustHoldExactly(t *testing.T, cfg Config, kids []string) {
 	t.Helper()
-	held := slices.Sorted(slices.Values(open(t, cfg).kids))
+	held := slices.Sorted(slices.Values(open(t, cfg).held.Load().kids))
 	if want := slices.Sorted(slices.Values(kids)); !slices.Equal(held, want) {
 		t.Errorf("%d versions are held, %d were generated:\n%v\n%v", len(held), len(want), held, want)
 	}
@@ -222,9 +222,9 @@ func TestKilledGenerateLeavesWholeVersions(t *testing.T) {
 		must(t, process.Process.Kill())
 		_ = process.Wait() // it was killed
 	}
-	before := open(t, cfg).kids
+	before := open(t, cfg).held.Load().kids
 	next := generate(t, cfg)
-	if after := open(t, cfg).kids; !slices.Equal(after, append(before, next)) {
+	if after := open(t, cfg).held.Load().kids; !slices.Equal(after, append(before, next)) {
 		t.Errorf("%d versions became %d", len(before), len(after))
 	}
 }

@@ -15,15 +15,20 @@ package software
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 
 	"github.com/capsign/cap/capsign"
 	"github.com/capsign/cap/internal/providers"
 )
 
-var _ providers.Provider = (*Provider)(nil)
+var (
+	_ providers.Provider  = (*Provider)(nil)
+	_ providers.Generator = (*Provider)(nil)
+)
 
 // Config names a key and says how its files are kept. It prints as REDACTED.
 type Config struct {
@@ -39,8 +44,8 @@ type Config struct {
 	Alg capsign.Alg
 	// Passphrase encrypts the key files. Nil means that they are not encrypted,
 	// and an encrypted one is then refused; with a passphrase, a file that is
-	// not encrypted is refused. Empty but not nil is a configuration fault. It
-	// is not retained.
+	// not encrypted is refused. Empty but not nil is a configuration fault. A
+	// provider keeps a copy until it is closed, for versions to come.
 	Passphrase []byte
 
 	// workFactor is the base-2 logarithm of scrypt's cost in a new file; zero
@@ -48,12 +53,22 @@ type Config struct {
 	workFactor int
 }
 
-// Provider signs with the versions of one key, which it holds in memory. What
-// it holds never changes, so that Sign takes no lock. It prints as REDACTED.
+// Provider signs with the versions of one key, which it holds in memory. Sign
+// takes no lock. It prints as REDACTED.
 type Provider struct {
-	versions map[string]version // by kid
-	kids     []string           // oldest first
-	closed   atomic.Bool
+	cfg    Config
+	closed atomic.Bool
+
+	growing sync.Mutex // held while versions are added
+	held    atomic.Pointer[versions]
+}
+
+// versions is a set of key versions. It never changes: a provider that learns
+// of another version takes another set.
+type versions struct {
+	byKID   map[string]version
+	kids    []string // oldest first
+	current string
 }
 
 // Open loads every version of the key. It wraps [capsign.KeyUnknown] where the
@@ -64,6 +79,18 @@ type Provider struct {
 // [capsign.UnsupportedAlg] for any other kind of key. One bad version fails
 // them all: a worker that lacks one would sign with the wrong key.
 func Open(ctx context.Context, cfg Config) (*Provider, error) {
+	found, err := cfg.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Passphrase = slices.Clone(cfg.Passphrase)
+	p := &Provider{cfg: cfg}
+	p.held.Store(found)
+	return p, nil
+}
+
+// load reads every version of the key.
+func (cfg Config) load(ctx context.Context) (*versions, error) {
 	dir, err := cfg.openDir("open key")
 	if err != nil {
 		return nil, err
@@ -76,7 +103,7 @@ func Open(ctx context.Context, cfg Config) (*Provider, error) {
 	if len(numbers) == 0 {
 		return nil, fmt.Errorf("software: open key: %w", capsign.KeyUnknown)
 	}
-	p := &Provider{versions: make(map[string]version, len(numbers))}
+	found := &versions{byKID: make(map[string]version, len(numbers))}
 	for _, n := range numbers {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("software: open key: %w", capsign.ProviderTimeout)
@@ -85,33 +112,35 @@ func Open(ctx context.Context, cfg Config) (*Provider, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, twice := p.versions[v.key.KID]; twice {
+		if _, twice := found.byKID[v.key.KID]; twice {
 			return nil, fmt.Errorf("software: open key: one key in two versions: %w", capsign.KeyFileInvalid)
 		}
 		v.key.Version = strconv.Itoa(n)
-		p.versions[v.key.KID] = v
-		p.kids = append(p.kids, v.key.KID)
+		found.byKID[v.key.KID] = v
+		found.kids = append(found.kids, v.key.KID)
+		found.current = v.key.KID
 	}
-	return p, nil
+	return found, nil
 }
 
 // ProviderID returns [capsign.ProviderSoftware].
 func (p *Provider) ProviderID() string { return capsign.ProviderSoftware }
 
-// CurrentKID returns the kid of the version with the highest number.
+// CurrentKID returns the kid of the version that had the highest number when the
+// provider was opened.
 func (p *Provider) CurrentKID(context.Context) (string, error) {
-	return p.current(), nil
+	return p.held.Load().current, nil
 }
 
 // ListKIDs returns the kids of all versions, oldest first.
 func (p *Provider) ListKIDs(context.Context) ([]string, error) {
-	return slices.Clone(p.kids), nil
+	return slices.Clone(p.held.Load().kids), nil
 }
 
 // PublicKey returns the key version that kid names. It wraps
 // [capsign.KIDUnknown] where the provider does not hold it.
 func (p *Provider) PublicKey(_ context.Context, kid string) (capsign.Key, error) {
-	v, ok := p.versions[kid]
+	v, ok := p.held.Load().byKID[kid]
 	if !ok {
 		return capsign.Key{}, fmt.Errorf("software: public key: %w", capsign.KIDUnknown)
 	}
@@ -131,10 +160,11 @@ func (p *Provider) Sign(ctx context.Context, kid string, msg []byte) (capsign.Si
 	if p.closed.Load() {
 		return capsign.Signature{}, fmt.Errorf("software: sign after close: %w", capsign.ProviderUnavailable)
 	}
+	held := p.held.Load()
 	if kid == "" {
-		kid = p.current()
+		kid = held.current
 	}
-	v, ok := p.versions[kid]
+	v, ok := held.byKID[kid]
 	if !ok {
 		return capsign.Signature{}, fmt.Errorf("software: sign: %w", capsign.KIDUnknown)
 	}
@@ -153,11 +183,57 @@ func (p *Provider) Close() error {
 	if p.closed.Swap(true) {
 		return nil
 	}
-	for _, v := range p.versions {
+	p.growing.Lock()
+	defer p.growing.Unlock()
+	for _, v := range p.held.Load().byKID {
 		v.wipe()
 	}
+	clear(p.cfg.Passphrase)
 	return nil
 }
 
-// current returns the kid of the newest version.
-func (p *Provider) current() string { return p.kids[len(p.kids)-1] }
+// Generate makes the key's next version, as the function of that name does, and
+// holds it too.
+func (p *Provider) Generate(ctx context.Context) (kid string, err error) {
+	p.growing.Lock()
+	defer p.growing.Unlock()
+	if p.closed.Load() {
+		return "", fmt.Errorf("software: generate after close: %w", capsign.ProviderUnavailable)
+	}
+	if kid, err = Generate(ctx, p.cfg); err != nil {
+		return "", err
+	}
+	return kid, p.reload(ctx)
+}
+
+// Reload holds the versions too that were added since the provider was opened.
+// Its errors are those of Open; the provider then goes on with what it holds.
+func (p *Provider) Reload(ctx context.Context) error {
+	p.growing.Lock()
+	defer p.growing.Unlock()
+	if p.closed.Load() {
+		return fmt.Errorf("software: reload after close: %w", capsign.ProviderUnavailable)
+	}
+	return p.reload(ctx)
+}
+
+// reload does Reload's work. A version that is held already stays, even if its
+// file is gone, and so does the current one. The caller holds growing.
+func (p *Provider) reload(ctx context.Context) error {
+	found, err := p.cfg.load(ctx)
+	if err != nil {
+		return err
+	}
+	held := p.held.Load()
+	all := &versions{byKID: maps.Clone(held.byKID), kids: slices.Clone(held.kids), current: held.current}
+	for _, kid := range found.kids {
+		if _, known := held.byKID[kid]; known {
+			found.byKID[kid].wipe()
+			continue
+		}
+		all.byKID[kid] = found.byKID[kid]
+		all.kids = append(all.kids, kid)
+	}
+	p.held.Store(all)
+	return nil
+}

@@ -89,6 +89,8 @@ func TestContract(t *testing.T) {
 				ProviderID: capsign.ProviderSoftware,
 				KeyName:    cfg.KeyName,
 				Alg:        cmp.Or(cfg.Alg, capsign.Ed25519),
+				Class:      capsign.ClassSoftware,
+				Backend:    "software",
 				Signatures: 500,
 				Faults:     fileFaults(cfg),
 				Secrets:    []string{cfg.Dir, "correct", ".pem", "no such file", "permission"},
@@ -165,7 +167,7 @@ func TestSameKeySameKIDForEver(t *testing.T) {
 			cfg := newConfig(t, "")
 			cfg.Passphrase = file.passphrase
 			place(t, cfg, 1, file.content)
-			if got := open(t, cfg).current(); got != file.kid {
+			if got := open(t, cfg).held.Load().current; got != file.kid {
 				t.Errorf("kid %s, want %s", got, file.kid)
 			}
 		})
@@ -176,7 +178,7 @@ func TestHighestVersionIsCurrent(t *testing.T) {
 	cfg := newConfig(t, "")
 	place(t, cfg, 9, testdata(t, "p256.pem"))
 	place(t, cfg, 10, testdata(t, "rfc8410-v1.pem")) // as text, 9 would come last
-	if got := open(t, cfg).current(); got != rfc8410KID {
+	if got := open(t, cfg).held.Load().current; got != rfc8410KID {
 		t.Errorf("current is %s, want version 10, %s", got, rfc8410KID)
 	}
 	eleventh := generate(t, cfg)
@@ -205,7 +207,7 @@ func TestOtherFilesAreNotVersions(t *testing.T) {
 func TestTwoNamesShareADirectory(t *testing.T) {
 	cfg := newConfig(t, "")
 	one, two := generate(t, cfg), generate(t, renamed(cfg, "cap/signing"))
-	if got := open(t, cfg).current(); got != one {
+	if got := open(t, cfg).held.Load().current; got != one {
 		t.Errorf("current is %s, want %s", got, one)
 	}
 	if got := open(t, renamed(cfg, "cap/signing")).current(); got != two {
@@ -256,7 +258,7 @@ func BenchmarkSign(b *testing.B) {
 		cfg := newConfig(b, alg)
 		generate(b, cfg)
 		provider, msg := open(b, cfg), make([]byte, 32)
-		private := provider.versions[provider.current()]
+		private := provider.held.Load().byKID[provider.held.Load().current]
 		b.Run(string(alg)+"/provider", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

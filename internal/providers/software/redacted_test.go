@@ -20,7 +20,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 		cfg := withPassphrase(newConfig(t, alg))
 		generate(t, cfg)
 		provider := open(t, cfg)
-		held := provider.versions[provider.current()]
+		held := provider.held.Load().byKID[provider.held.Load().current]
 		secrets := append(spellings(cfg.Passphrase), spellings(secretOf(t, held))...)
 		for name, v := range map[string]any{
 			"Config": cfg, "*Config": &cfg, "Provider": provider, "version": held, "*version": &held,
@@ -85,7 +85,7 @@ func TestCloseWipesWhatItCan(t *testing.T) {
 	cfg := newConfig(t, "")
 	generate(t, cfg)
 	provider := open(t, cfg)
-	private := provider.versions[provider.current()].private.(ed25519.PrivateKey)
+	private := provider.held.Load().byKID[provider.held.Load().current].private.(ed25519.PrivateKey)
 	must(t, provider.Close())
 	if !bytes.Equal(private, make([]byte, ed25519.PrivateKeySize)) {
 		t.Error("the private key is still in memory")
