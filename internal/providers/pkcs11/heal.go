@@ -166,6 +166,14 @@ func (t *token) fail(ctx context.Context, err error, deep bool) error {
 	return f.code
 }
 
+// mendNow makes a fault due: a new login has taken what stood in the way.
+func (t *token) mendNow() {
+	t.resumed = backoff{}
+	if f := t.broken.Load(); f != nil {
+		t.broken.Store(&fault{code: f.code})
+	}
+}
+
 // lookAgain initialises the library again, with nobody behind the gate, where
 // that is due.
 func (m *module) lookAgain(ctx context.Context) {

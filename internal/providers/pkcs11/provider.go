@@ -4,7 +4,6 @@ package pkcs11
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync/atomic"
 
@@ -62,7 +61,7 @@ func open(ctx context.Context, cfg Config) (*Provider, error) {
 	clear(p.cfg.PIN)
 	p.cfg.PIN = nil
 	p.held.Store(&versions{})
-	if err := p.Reload(ctx); err != nil && !errors.Is(err, capsign.KeyUnknown) {
+	if _, err := p.adopt(ctx); err != nil {
 		_ = p.Close() // the error that counts is there already
 		return nil, err
 	}

@@ -147,6 +147,7 @@ func (t *token) admit(ctx context.Context, cfg Config) error {
 	}
 	t.pin, t.guard = append(t.pin[:0:0], cfg.PIN...), cfg.Guard
 	t.latched.Store(nil)
+	t.mendNow()
 	return nil
 }
 
