@@ -207,6 +207,9 @@ func TestChaosCountsProcesses(t *testing.T) {
 				failed.Store(i, string(out))
 			}
 		})
+		within(t, "it is logged in", func() bool { // two logins at once disturb each other, see SoftHSM
+			return c.Count(t, "C_Login") == i+1 && c.Inside(t, "C_Login") == 0
+		})
 	}
 	wg.Wait()
 	n := 0

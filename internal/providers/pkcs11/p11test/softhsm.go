@@ -9,6 +9,11 @@ import (
 
 // SoftHSM makes an initialised token without keys, in a token directory of its
 // own.
+//
+// C_Login of SoftHSM 2.6 empties the token's file and writes it anew. A process
+// that starts or logs in at that moment may be told that there is no such token
+// (C_GetTokenInfo: 0x5), 0x5 or even CKR_USER_PIN_NOT_INITIALIZED by C_Login.
+// All is well for it after C_Finalize and C_Initialize.
 func SoftHSM(t testing.TB) *Token {
 	t.Helper()
 	return softHSM(t, "objectstore.backend = file\nlog.level = ERROR\n", UserPIN)
