@@ -27,8 +27,8 @@ var tagForm = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+@-]{1,256}$`)
 // Generate makes a new key and gives it the key's first free alias, which makes
 // it the next version; it returns the version's kid. It never moves an alias: of
 // two processes that generate at once, each makes a version of its own. The key
-// is tagged cap:key with its name and cap:version with its number, and the
-// service never gives its private half away.
+// is tagged cap:key with its name and cap:version with the number that was free
+// before, and the service never gives its private half away.
 //
 // After an error there is no new version, but there can be a key without an
 // alias, which nothing uses and the tags identify; an alias that was made
@@ -137,7 +137,7 @@ func (c *client) nameIt(ctx context.Context, key reference, n int) error {
 			return err
 		}
 		// Perhaps an answer was lost, and it is ours already.
-		target, err := c.fetch(ctx, "generate", alias)
+		target, err := c.settle(ctx, func() (version, error) { return c.fetch(ctx, "generate", alias) })
 		if err != nil && !errors.Is(err, capsign.KeyDisabled) {
 			return err
 		}
@@ -159,7 +159,7 @@ func (c *client) createAlias(ctx context.Context, alias, key reference) error {
 func (c *client) settle(ctx context.Context, ask func() (version, error)) (version, error) {
 	for {
 		v, err := ask()
-		if !errors.Is(err, capsign.KeyUnknown) && !errors.Is(err, capsign.KeyDisabled) {
+		if !errors.Is(err, capsign.KeyUnknown) {
 			return v, err
 		}
 		select {

@@ -167,18 +167,27 @@ func (p *Provider) Sign(ctx context.Context, kid string, msg []byte) (capsign.Si
 // Generate makes a further version in the service: a key and the next alias.
 // It never moves an alias. See [Generate].
 func (p *Provider) Generate(ctx context.Context) (kid string, err error) {
+	if p.closed.Load() {
+		return "", fmt.Errorf("awskms: generate after close: %w", capsign.ProviderUnavailable)
+	}
 	p.growing.Lock()
 	defer p.growing.Unlock()
 	v, err := p.client.generate(ctx)
 	if err != nil {
 		return "", err
 	}
-	return v.key.KID, p.add(v)
+	if err := p.add(v); err != nil {
+		return "", err
+	}
+	return v.key.KID, nil
 }
 
 // Reload looks the key up again and lists the versions that are new. Those that
 // it has stay pinned, wherever their aliases may have gone.
 func (p *Provider) Reload(ctx context.Context) error {
+	if p.closed.Load() {
+		return fmt.Errorf("awskms: reload after close: %w", capsign.ProviderUnavailable)
+	}
 	p.growing.Lock()
 	defer p.growing.Unlock()
 	ctx, cancel := p.client.bound(ctx)

@@ -1,0 +1,111 @@
+package awskms
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/capsign/cap/capsign"
+	"github.com/capsign/cap/internal/providers"
+	"github.com/capsign/cap/internal/providers/providertest"
+)
+
+// TestContractAtMoto runs the suite against a service that others wrote: moto,
+// where it is installed. It has P-256 alone of the algorithms here, and answers
+// GetPublicKey with a bare key id where AWS answers with the key's ARN, which the
+// provider refuses; a proxy completes the id on the way.
+func TestContractAtMoto(t *testing.T) {
+	moto := startMoto(t)
+	withoutCredentials(t)
+	cfg := Config{Region: "eu-central-1", Key: testAlias, KeyName: testKeyName, Endpoint: completeKeyIDs(t, moto), CallTimeout: 20 * time.Second}
+	generate(t, cfg)
+	generate(t, cfg)
+
+	strict := cfg
+	strict.Endpoint = moto
+	_, err := Open(t.Context(), strict)
+	mustWrap(t, "Open at moto itself", err, capsign.Integrity)
+
+	providertest.Run(t, providertest.Config{
+		Open:       func(ctx context.Context) (providers.Provider, error) { return Open(ctx, cfg) },
+		ProviderID: capsign.ProviderCloudKMS,
+		KeyName:    testKeyName,
+		Alg:        capsign.ES256,
+		Class:      capsign.ClassCloud,
+		Backend:    "moto",
+		Signatures: 100,
+		Callers:    16,
+		Secrets:    []string{"123456789012", "arn:", "127.0.0.1", "Exception"},
+	})
+	unknown := cfg
+	unknown.Key = "alias/nobody"
+	_, err = Open(t.Context(), unknown)
+	mustWrap(t, "Open of an alias that is not there", err, capsign.KeyUnknown)
+}
+
+// startMoto starts a moto server that the test stops, and returns its URL.
+func startMoto(t *testing.T) string {
+	t.Helper()
+	program, err := exec.LookPath("moto_server")
+	if err != nil {
+		t.Skip("moto_server is not installed")
+	}
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	must(t, err)
+	port := listener.Addr().(*net.TCPAddr).Port
+	must(t, listener.Close())
+	command := exec.CommandContext(t.Context(), program, "-H", "127.0.0.1", "-p", strconv.Itoa(port)) //nolint:gosec // found on PATH
+	must(t, command.Start())
+	t.Cleanup(func() { _ = command.Process.Kill(); _ = command.Wait() })
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+		if err == nil {
+			_ = conn.Close()
+			return "http://" + address
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("moto_server does not answer: %v", err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// completeKeyIDs starts a proxy to moto in whose answers key ids are ARNs.
+func completeKeyIDs(t *testing.T, moto string) string {
+	t.Helper()
+	target, err := url.Parse(moto)
+	must(t, err)
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Host = r.In.Host },
+		ModifyResponse: func(r *http.Response) error {
+			if r.StatusCode != http.StatusOK || !strings.HasSuffix(r.Request.Header.Get("X-Amz-Target"), ".GetPublicKey") {
+				return nil
+			}
+			var answer map[string]any
+			if err := json.NewDecoder(r.Body).Decode(&answer); err != nil {
+				return err
+			}
+			answer["KeyId"] = "arn:aws:kms:eu-central-1:123456789012:key/" + answer["KeyId"].(string)
+			body, err := json.Marshal(answer)
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			r.ContentLength = int64(len(body))
+			r.Header.Set("Content-Length", strconv.Itoa(len(body)))
+			return err
+		},
+	}
+	server := httptest.NewServer(proxy)
+	t.Cleanup(server.Close)
+	return server.URL
+}
