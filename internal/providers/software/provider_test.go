@@ -210,7 +210,7 @@ func TestTwoNamesShareADirectory(t *testing.T) {
 	if got := open(t, cfg).held.Load().current; got != one {
 		t.Errorf("current is %s, want %s", got, one)
 	}
-	if got := open(t, renamed(cfg, "cap/signing")).current(); got != two {
+	if got := open(t, renamed(cfg, "cap/signing")).held.Load().current; got != two {
 		t.Errorf("current of the other name is %s, want %s", got, two)
 	}
 }

@@ -24,7 +24,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 		secrets := append(spellings(cfg.Passphrase), spellings(secretOf(t, held))...)
 		for name, v := range map[string]any{
 			"Config": cfg, "*Config": &cfg, "Provider": provider, "version": held, "*version": &held,
-			"versions": provider.versions, "struct": struct {
+			"versions": provider.held.Load().byKID, "struct": struct {
 				C Config
 				P *Provider
 				V version
