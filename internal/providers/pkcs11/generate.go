@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 
 	p11 "github.com/miekg/pkcs11"
 
@@ -29,7 +30,7 @@ func Generate(ctx context.Context, cfg Config) (kid string, err error) {
 	if err != nil {
 		return "", refuse("generate", err)
 	}
-	defer p.Close()
+	defer func() { _ = p.close(ctx) }() // the key is there, whatever becomes of this
 	return p.Generate(ctx)
 }
 
@@ -151,12 +152,13 @@ func (v view) generatePair(ctx context.Context, alg capsign.Alg, label string) (
 		p11.NewAttribute(p11.CKA_LABEL, label),
 		p11.NewAttribute(p11.CKA_ID, id),
 	}
-	publicSide := append(append(both[:3:3], p11.NewAttribute(p11.CKA_VERIFY, true)), shape...)
-	privateSide := append(both[:3:3],
+	publicSide := slices.Concat(both, shape, []*p11.Attribute{p11.NewAttribute(p11.CKA_VERIFY, true)})
+	privateSide := slices.Concat(both, []*p11.Attribute{
 		p11.NewAttribute(p11.CKA_PRIVATE, true),
 		p11.NewAttribute(p11.CKA_SENSITIVE, true),
 		p11.NewAttribute(p11.CKA_EXTRACTABLE, false),
-		p11.NewAttribute(p11.CKA_SIGN, true))
+		p11.NewAttribute(p11.CKA_SIGN, true),
+	})
 	err = v.m.enter(ctx, v.th, "C_GenerateKeyPair", func() (err error) {
 		public, private, err = v.m.lib.GenerateKeyPair(v.session, []*p11.Mechanism{{Mechanism: mechanism}}, publicSide, privateSide)
 		return err

@@ -82,7 +82,7 @@ func (m *module) isHealing() bool {
 // since, and waits for that as long as ctx lasts. However many callers fail at
 // once, one healing runs.
 func (t *token) heal(ctx context.Context, epoch uint64, deep bool, cause error) error {
-	h := t.startHealing(epoch, deep, cause)
+	h := t.startHealing(ctx, epoch, deep, cause)
 	if h == nil {
 		return nil
 	}
@@ -99,8 +99,8 @@ func (t *token) heal(ctx context.Context, epoch uint64, deep bool, cause error) 
 
 // startHealing returns the healing that runs, or starts one; nil means that
 // none is needed any more. Its goroutine ends within healTime and the limit of
-// a call.
-func (t *token) startHealing(epoch uint64, deep bool, cause error) *healing {
+// a call, whether or not ctx does.
+func (t *token) startHealing(ctx context.Context, epoch uint64, deep bool, cause error) *healing {
 	m := t.m
 	m.healMu.Lock()
 	defer m.healMu.Unlock()
@@ -111,7 +111,7 @@ func (t *token) startHealing(epoch uint64, deep bool, cause error) *healing {
 		h := &healing{token: t, done: make(chan struct{})}
 		m.healing = h
 		go func() {
-			ctx, cancel := context.WithTimeout(context.Background(), healTime)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healTime)
 			defer cancel()
 			h.err = t.mend(ctx, epoch, deep, cause)
 			m.healMu.Lock()

@@ -78,7 +78,7 @@ func (t *token) login(ctx context.Context, pin []byte, guard LoginGuard) error {
 	err := guard.Login(ctx, t.id(), func(ctx context.Context) error {
 		err := t.m.control.run(ctx, t.m.limit, &job{
 			work: func(th *thread) error { return t.loginOn(ctx, th, pin) },
-			late: func(err error) { t.lateFailure(err, guard) },
+			late: func(err error) { t.lateFailure(ctx, err, guard) },
 			done: make(chan struct{}),
 		})
 		if err != nil {
@@ -124,9 +124,9 @@ func (t *token) loginOn(ctx context.Context, th *thread, pin []byte) error {
 }
 
 // lateFailure records how a login ended that nobody waited for any longer.
-func (t *token) lateFailure(err error, guard LoginGuard) {
+func (t *token) lateFailure(ctx context.Context, err error, guard LoginGuard) {
 	if code := pinFailure(codeOf(err)); code != "" && err != nil {
-		t.block(code, guard)
+		t.block(ctx, code, guard)
 	}
 }
 
@@ -139,9 +139,9 @@ func (t *token) latch(code capsign.Code) {
 
 // block latches the token and tells the guard of a failure that it has not
 // seen. It tells of it whatever becomes of the request that met the failure.
-func (t *token) block(code capsign.Code, guard LoginGuard) {
+func (t *token) block(ctx context.Context, code capsign.Code, guard LoginGuard) {
 	t.latch(code)
-	ctx, cancel := context.WithTimeout(context.Background(), blockTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), blockTime)
 	defer cancel()
 	if err := guard.Block(ctx, t.id(), code); err != nil {
 		t.m.log.ErrorContext(ctx, "pkcs11 login failure could not be recorded for the other workers")

@@ -18,22 +18,22 @@ func modulePath(path string) (string, error) {
 	if !filepath.IsAbs(path) {
 		return "", errModule
 	}
-	real, err := filepath.EvalSymlinks(path)
+	file, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return "", errModule
 	}
-	info, err := os.Stat(real)
+	info, err := os.Stat(file)
 	if err != nil || !info.Mode().IsRegular() {
 		return "", errModule
 	}
 	// pkcs11-spy writes every PIN to its log.
-	if strings.Contains(filepath.Base(path), "pkcs11-spy") || strings.Contains(filepath.Base(real), "pkcs11-spy") {
+	if strings.Contains(filepath.Base(path), "pkcs11-spy") || strings.Contains(filepath.Base(file), "pkcs11-spy") {
 		return "", errModule
 	}
-	if runtime.GOOS == "linux" && !exportsFunctionList(real) {
+	if runtime.GOOS == "linux" && !exportsFunctionList(file) {
 		return "", errModule
 	}
-	return real, nil
+	return file, nil
 }
 
 // errModule says that a file is no module, or none that can be used.

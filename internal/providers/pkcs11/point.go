@@ -9,6 +9,7 @@ import (
 	"crypto/rsa"
 	"fmt"
 	"math/big"
+	"slices"
 
 	"github.com/capsign/cap/capsign"
 )
@@ -47,12 +48,10 @@ func curveOf(keyType uint, params []byte) (curve, error) {
 
 // hasName reports whether params is a PrintableString of one of c's names.
 func (c curve) hasName(params []byte) bool {
-	for _, name := range c.names {
-		if bytes.Equal(params, append([]byte{0x13, byte(len(name))}, name...)) {
-			return true
-		}
+	if len(params) < 2 || params[0] != 0x13 || int(params[1]) != len(params)-2 {
+		return false
 	}
-	return false
+	return slices.Contains(c.names, string(params[2:]))
 }
 
 // publicKey returns the public key in a CKA_EC_POINT: the point itself or the

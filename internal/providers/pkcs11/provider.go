@@ -41,7 +41,7 @@ func Open(ctx context.Context, cfg Config) (*Provider, error) {
 		return nil, refuse("open", err)
 	}
 	if len(p.held.Load().kids) == 0 {
-		_ = p.Close() // nothing of it was used
+		_ = p.close(ctx) // nothing of it was used
 		return nil, refuse("open", capsign.KeyUnknown)
 	}
 	return p, nil
@@ -62,7 +62,7 @@ func open(ctx context.Context, cfg Config) (*Provider, error) {
 	p.cfg.PIN = nil
 	p.held.Store(&versions{})
 	if _, err := p.adopt(ctx); err != nil {
-		_ = p.Close() // the error that counts is there already
+		_ = p.close(ctx) // the error that counts is there already
 		return nil, err
 	}
 	return p, nil
@@ -155,7 +155,10 @@ func (p *Provider) Reload(ctx context.Context) error {
 // Close lets go of the token, and of the module where no other provider of the
 // process is open on it. A call that does not return keeps both as they are. A
 // later Sign is refused.
-func (p *Provider) Close() error {
+func (p *Provider) Close() error { return p.close(context.Background()) }
+
+// close is Close. It takes its time, whether or not ctx is done.
+func (p *Provider) close(ctx context.Context) error {
 	if p.closed.Swap(true) {
 		return nil
 	}
@@ -163,7 +166,7 @@ func (p *Provider) Close() error {
 	for _, k := range p.held.Load().byKID {
 		keys = append(keys, k)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), healTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healTime)
 	defer cancel()
 	if err := p.token.detach(ctx, keys); err != nil {
 		return refuse("close", err)

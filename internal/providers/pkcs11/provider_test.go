@@ -31,12 +31,11 @@ func configFor(tok *p11test.Token) Config {
 	}
 }
 
-// generated returns the configuration of a key on a new SoftHSM token that
-// Generate has made one version of.
-func generated(t *testing.T, alg capsign.Alg) Config {
+// generated returns the configuration of a key on a new SoftHSM token with
+// one P-256 version that Generate has made.
+func generated(t *testing.T) Config {
 	t.Helper()
 	cfg := configFor(p11test.SoftHSM(t))
-	cfg.Alg = alg
 	generate(t, cfg)
 	return cfg
 }
@@ -184,7 +183,7 @@ func storeAway(tok *p11test.Token) providertest.Fault {
 }
 
 func TestTwoProvidersOfOneTokenNeedOnePIN(t *testing.T) {
-	cfg := generated(t, capsign.ES256)
+	cfg := generated(t)
 	first := opened(t, cfg)
 	second := opened(t, cfg)
 	wrong := cfg
@@ -195,7 +194,7 @@ func TestTwoProvidersOfOneTokenNeedOnePIN(t *testing.T) {
 }
 
 func TestWrongPINIsLatchedByTheGuard(t *testing.T) {
-	cfg := generated(t, capsign.ES256)
+	cfg := generated(t)
 	wrong := cfg
 	wrong.PIN = []byte(p11test.WrongPIN)
 	mustNotOpen(t, wrong, capsign.PINIncorrect)
@@ -205,7 +204,7 @@ func TestWrongPINIsLatchedByTheGuard(t *testing.T) {
 }
 
 func TestGenerateListsAVersionThatIsNotCurrentYet(t *testing.T) {
-	cfg := generated(t, capsign.ES256)
+	cfg := generated(t)
 	p, other := opened(t, cfg), opened(t, cfg)
 	first, _ := p.CurrentKID(t.Context())
 	second, err := p.Generate(t.Context())
@@ -233,7 +232,7 @@ func TestGenerateListsAVersionThatIsNotCurrentYet(t *testing.T) {
 }
 
 func TestManyGenerateAtOnce(t *testing.T) {
-	cfg := generated(t, capsign.ES256)
+	cfg := generated(t)
 	p := opened(t, cfg)
 	var callers sync.WaitGroup
 	for range 4 {

@@ -115,7 +115,7 @@ func (t *token) signIn(ctx context.Context, th *thread, k *key, op operation) (r
 	}
 	err = t.m.enter(ctx, th, "C_Sign", func() (err error) { raw, err = t.m.lib.Sign(session, op.data); return err })
 	if code := pinFailure(codeOf(err)); err != nil && code != "" {
-		t.block(code, k.guard)
+		t.block(ctx, code, k.guard)
 	}
 	return raw, err
 }
@@ -134,7 +134,7 @@ func (t *token) authenticate(ctx context.Context, th *thread, k *key) error {
 		return t.m.lib.Login(p11.SessionHandle(th.session), p11.CKU_CONTEXT_SPECIFIC, string(k.pin))
 	})
 	if code := pinFailure(codeOf(err)); err != nil && code != "" {
-		t.block(code, k.guard)
+		t.block(ctx, code, k.guard)
 	}
 	return err
 }

@@ -3,6 +3,7 @@
 package pkcs11
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"fmt"
@@ -110,13 +111,7 @@ func (m *module) choose(ctx context.Context, cfg Config) (*token, error) {
 // add adds a token that nobody has used yet and starts its sessions' threads.
 func (m *module) add(cfg Config, seen tokenSeen) *token {
 	t := &token{m: m, label: seen.label, serial: seen.serial, slot: seen.slot, keys: make(map[*key]struct{})}
-	t.class = cfg.Class
-	if t.class == "" {
-		t.class = m.class
-	}
-	if t.class == "" {
-		t.class = seen.class
-	}
+	t.class = cmp.Or(cfg.Class, m.class, seen.class, capsign.ClassToken)
 	t.sessions = newThreads(cfg.sessions(t.class, seen.maxSessions))
 	m.tokens = append(m.tokens, t)
 	return t
