@@ -116,9 +116,9 @@ func faultsOf(server *aws.Server, first, current string, within time.Duration) [
 	scripted := func(f fault.Fault) func(*testing.T) {
 		return func(*testing.T) { server.Faults.Set(f) }
 	}
-	clear := func(*testing.T) { server.Faults.Clear() }
+	mend := func(*testing.T) { server.Faults.Clear() }
 	both := func(name string, f fault.Fault, code capsign.Code) providertest.Fault {
-		return providertest.Fault{Name: name, Inject: scripted(f), Repair: clear, Sign: code, Open: code}
+		return providertest.Fault{Name: name, Inject: scripted(f), Repair: mend, Sign: code, Open: code}
 	}
 	failing := func(name string, code fault.Code, want capsign.Code) providertest.Fault {
 		return both(name, fault.Fault{Kind: fault.Error, Code: code}, want)
@@ -147,12 +147,12 @@ func faultsOf(server *aws.Server, first, current string, within time.Duration) [
 		failing("Unsupported", fault.Unimplemented, capsign.UnsupportedAlg),
 		failing("NeverHeardOf", "SurpriseException", capsign.Internal),
 		both("AnswerIsCutOff", fault.Fault{Kind: fault.DropConnection}, capsign.ProviderUnavailable),
-		{Name: "AnswerByAnotherKey", Inject: scripted(fault.Fault{Kind: fault.CorruptKeyID, Method: "Sign"}), Repair: clear,
+		{Name: "AnswerByAnotherKey", Inject: scripted(fault.Fault{Kind: fault.CorruptKeyID, Method: "Sign"}), Repair: mend,
 			Sign: capsign.Integrity},
-		{Name: "OneFailureThenFine", Inject: scripted(fault.Fault{Kind: fault.Error, Code: fault.Unavailable, Times: 1}), Repair: clear},
-		{Name: "OneThrottledThenFine", Inject: scripted(fault.Fault{Kind: fault.Error, Code: fault.Throttled, Times: 1}), Repair: clear},
-		{Name: "OneCutOffThenFine", Inject: scripted(fault.Fault{Kind: fault.DropConnection, Times: 1}), Repair: clear},
-		{Name: "SlowButInTime", Inject: scripted(fault.Fault{Kind: fault.Delay, Delay: 20 * time.Millisecond}), Repair: clear},
+		{Name: "OneFailureThenFine", Inject: scripted(fault.Fault{Kind: fault.Error, Code: fault.Unavailable, Times: 1}), Repair: mend},
+		{Name: "OneThrottledThenFine", Inject: scripted(fault.Fault{Kind: fault.Error, Code: fault.Throttled, Times: 1}), Repair: mend},
+		{Name: "OneCutOffThenFine", Inject: scripted(fault.Fault{Kind: fault.DropConnection, Times: 1}), Repair: mend},
+		{Name: "SlowButInTime", Inject: scripted(fault.Fault{Kind: fault.Delay, Delay: 20 * time.Millisecond}), Repair: mend},
 		{Name: "CurrentDisabled", Inject: func(t *testing.T) { must(t, server.Disable(current)) }, Repair: enable,
 			Sign: capsign.KeyDisabled, Open: capsign.KeyDisabled},
 		{Name: "CurrentToBeDeleted", Inject: func(t *testing.T) { must(t, server.ScheduleDeletion(current)) }, Repair: enable,

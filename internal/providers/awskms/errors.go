@@ -85,14 +85,14 @@ func codeOf(err error) error {
 // statusCode returns what an answer without a known error code means: it may
 // be that of something on the way.
 func statusCode(status int) error {
-	switch {
-	case status == http.StatusUnauthorized:
+	switch status {
+	case http.StatusUnauthorized:
 		return capsign.CredentialsInvalid
-	case status == http.StatusForbidden:
+	case http.StatusForbidden:
 		return capsign.ProviderDenied
-	case status == http.StatusTooManyRequests:
+	case http.StatusTooManyRequests:
 		return providers.Throttled{}
-	case status == http.StatusBadRequest:
+	case http.StatusBadRequest:
 		return capsign.Internal
 	}
 	return capsign.ProviderUnavailable

@@ -140,7 +140,7 @@ func TestOldTLSIsRefused(t *testing.T) {
 	server := newServer(t, aws.Options{})
 	old := httptest.NewUnstartedServer(http.NotFoundHandler())
 	old.Config.ErrorLog = log.New(io.Discard, "", 0)
-	old.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11, //nolint:gosec // what is refused
+	old.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11,
 		Certificates: []tls.Certificate{server.Certificates().Server}}
 	old.StartTLS()
 	t.Cleanup(old.Close)
