@@ -32,7 +32,8 @@ func Child(t *testing.T, role string) *exec.Cmd {
 		parts[i] = "^" + regexp.QuoteMeta(p) + "$"
 	}
 	cmd := exec.CommandContext(t.Context(), self, "-test.run="+strings.Join(parts, "/"), "-test.v", "-test.count=1", "-test.timeout=100s")
-	cmd.Env = append(os.Environ(), childRole+"="+role)
+	cmd.Env = append(os.Environ(), childRole+"="+role,
+		"GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=10") // or each would take a second to exit
 	cmd.WaitDelay = time.Second
 	return cmd
 }

@@ -44,7 +44,7 @@ func (s *server) start(t testing.TB) {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	cmd := exec.Command(s.name, s.args...) //nolint:noctx // it ends with kill
+	cmd := exec.Command(s.name, s.args...)
 	cmd.Env = append(os.Environ(), s.env...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -100,7 +100,7 @@ func (s *server) ended() bool {
 // which may have 107 bytes; [testing.T.TempDir] has the test's name in it.
 func socketDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "p11")
+	dir, err := os.MkdirTemp("", "p11") //nolint:usetesting // TempDir would be too long
 	if err != nil {
 		t.Fatal(err)
 	}

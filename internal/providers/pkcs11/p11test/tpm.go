@@ -91,7 +91,7 @@ func (tpm *TPMToken) deviceListens(t testing.TB) bool {
 	listens := false
 	within(t, "swtpm listens", func() bool {
 		// Its control channel: the other takes one connection only, the broker's.
-		conn, err := net.Dial("tcp", loopback(tpm.port+1)) //nolint:noctx // to this machine
+		conn, err := net.Dial("tcp", loopback(tpm.port+1))
 		if err == nil {
 			_ = conn.Close()
 			listens = true
@@ -186,12 +186,12 @@ func (tpm *TPMToken) Unlock(t testing.TB) {
 func freePorts(t testing.TB) int {
 	t.Helper()
 	for range 20 {
-		first, err := net.Listen("tcp", loopback(0)) //nolint:noctx // on this machine
+		first, err := net.Listen("tcp", loopback(0))
 		if err != nil {
 			t.Fatal(err)
 		}
 		port := first.Addr().(*net.TCPAddr).Port
-		next, err := net.Listen("tcp", loopback(port+1)) //nolint:noctx // on this machine
+		next, err := net.Listen("tcp", loopback(port+1))
 		_ = first.Close()
 		if err == nil {
 			_ = next.Close()
