@@ -12,7 +12,9 @@ import (
 
 // Forms of the vendors' names.
 var (
-	gcpNameForm      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:-]{0,62}$`)
+	gcpProjectForm   = regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]{0,62}$`)
+	gcpLocationForm  = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
+	gcpNameForm      = regexp.MustCompile(`^[A-Za-z0-9_-]{1,63}$`)
 	gcpVersionForm   = regexp.MustCompile(`^(latest|[1-9][0-9]{0,9})$`)
 	awsRegionForm    = regexp.MustCompile(`^[a-z]{2,10}(-[a-z]{2,12}){1,4}-[0-9]{1,2}$`)
 	awsKeyForm       = regexp.MustCompile(`^(arn:aws(-[a-z]+){0,3}:kms:([a-z0-9-]+):[0-9]{12}:(key/` + awsID + `|` + awsAlias + `)|` + awsID + `|` + awsAlias + `)$`)
@@ -69,12 +71,11 @@ func (r *rules) cloudParts(k CloudKMS, used bool) {
 
 // gcp checks the names of vendor gcp.
 func (r *rules) gcp(k CloudKMS) {
-	for _, part := range []struct{ key, value string }{
-		{"project", k.Project}, {"location", k.Location}, {"keyring", k.KeyRing}, {"key", k.Key},
-	} {
-		r.form("key.cloudkms."+part.key, part.value, gcpNameForm,
-			`must be a resource's short name: letters, digits, "_", ".", ":" and "-", 63 at most`)
-	}
+	const name = `must be a short name, not a path: letters, digits, "_" and "-", 63 at most`
+	r.form("key.cloudkms.project", k.Project, gcpProjectForm, `must be a project's id: small letters, digits, ".", ":" and "-", 63 at most`)
+	r.form("key.cloudkms.location", k.Location, gcpLocationForm, "must be a location such as europe-west3")
+	r.form("key.cloudkms.keyring", k.KeyRing, gcpNameForm, name)
+	r.form("key.cloudkms.key", k.Key, gcpNameForm, name)
 	r.form("key.cloudkms.version", k.Version, gcpVersionForm, "must be latest, or a version's number in quotes")
 	r.cloudAlg(k.Alg, deviceAlgs...)
 }
@@ -93,7 +94,8 @@ func (r *rules) aws(k CloudKMS) {
 
 // azure checks the names of vendor azure, which has no Ed25519.
 func (r *rules) azure(k CloudKMS) {
-	r.that("key.cloudkms.vault_url", k.VaultURL == "" || isOrigin(k.VaultURL, "https"),
+	named := isOrigin(k.VaultURL, "https") && strings.Count(k.VaultURL, ":") == 1 // no port: Azure knows the vault by its host
+	r.that("key.cloudkms.vault_url", k.VaultURL == "" || named,
 		"must be https:// and a host without anything after it, such as https://my-vault.vault.azure.net")
 	r.form("key.cloudkms.key", k.Key, azureNameForm, `must be a key's name: letters, digits and "-", 127 at most`)
 	r.form("key.cloudkms.version", k.Version, azureVersionForm, "must be latest, or a version's 32 hexadecimal digits")

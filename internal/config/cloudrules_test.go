@@ -92,7 +92,9 @@ func TestACloudSectionWithoutVendorIsGCP(t *testing.T) {
 
 func TestFormsOfTheClouds(t *testing.T) {
 	const (
-		gcpName  = `must be a resource's short name: letters, digits, "_", ".", ":" and "-", 63 at most`
+		project  = `must be a project's id: small letters, digits, ".", ":" and "-", 63 at most`
+		location = "must be a location such as europe-west3"
+		gcpName  = `must be a short name, not a path: letters, digits, "_" and "-", 63 at most`
 		awsForm  = "must be a key id, a key ARN, an alias such as alias/cap-signer, or an alias ARN"
 		origin   = "must be https:// and a host without anything after it, such as "
 		vault    = origin + "https://my-vault.vault.azure.net"
@@ -108,7 +110,12 @@ func TestFormsOfTheClouds(t *testing.T) {
 	}{
 		{gcpKey(), "version", "", []string{"", "latest", "1", "4294967296"}},
 		{gcpKey(), "version", "must be latest, or a version's number in quotes", []string{"newest", "0", "01", "-1", strings.Repeat("a", 32)}},
-		{gcpKey(), "key", gcpName, []string{"a/b", "projects/a/locations/b", "a b", strings.Repeat("a", 64)}},
+		{gcpKey(), "project", "", []string{"my-proj", "example.com:my-proj", "0", strings.Repeat("a", 63)}},
+		{gcpKey(), "project", project, []string{"a/b", "My-Proj", ":a", "../a", strings.Repeat("a", 64)}},
+		{gcpKey(), "location", location, []string{"EU", "a/b", "eu.west", strings.Repeat("a", 64)}},
+		{gcpKey(), "keyring", gcpName, []string{"a/b", "a.b", strings.Repeat("a", 64)}},
+		{gcpKey(), "key", "", []string{"a", "A_b-1", strings.Repeat("a", 63)}},
+		{gcpKey(), "key", gcpName, []string{"a/b", "a.b", "a:b", "projects/a/locations/b", "a b", strings.Repeat("a", 64)}},
 		{gcpKey(), "alg", "", []string{"", "Ed25519", "ES256", "ES384", "PS256", "RS256"}},
 		{gcpKey(), "alg", algs, []string{"ES512", "ed25519"}},
 		{awsKey(), "key", "", []string{"alias/a", "alias/team/a_b-1", arn + "alias/a"}},
@@ -124,20 +131,21 @@ func TestFormsOfTheClouds(t *testing.T) {
 		{azureKey(), "version", "", []string{"", "latest", strings.Repeat("0a", 16)}},
 		{azureKey(), "version", "must be latest, or a version's 32 hexadecimal digits", []string{"1", strings.Repeat("0A", 16), strings.Repeat("0a", 17)}},
 		{azureKey(), "key", `must be a key's name: letters, digits and "-", 127 at most`, []string{"a_b", "keys/a", strings.Repeat("a", 128)}},
-		{azureKey(), "vault_url", "", []string{"https://a.vault.azure.net", "https://a.managedhsm.azure.net", "https://127.0.0.1:8443"}},
+		{azureKey(), "vault_url", "", []string{"https://a.vault.azure.net", "https://a.managedhsm.azure.net", "https://127.0.0.1"}},
 		{azureKey(), "vault_url", vault, []string{
-			"my-vault", "http://a", "http://127.0.0.1:1", "https://", "https://a/", "https://a/keys/b", "https://u:p@a", "https://a?sig=b", "https://a#b", "https://a:0", "https://a:", "https://a:99999",
+			"my-vault", "http://a", "http://127.0.0.1:1", "https://", "https://a/", "https://a/keys/b", "https://u:p@a", "https://a?sig=b", "https://a#b", "https://a:0", "https://a:", "https://a:443", "https://[::1]",
 		}},
 		{azureKey(), "alg", "must be one of ES256, ES384, PS256, RS256", []string{"Ed25519"}},
 		{gcpKey(), "endpoint", "", []string{"https://kms.example.com", "https://10.0.0.1:8443", "http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1"}},
 		{awsKey(), "endpoint", "", []string{"http://127.0.0.1:5000"}},
-		{awsKey(), "endpoint", plain, []string{"kms.example.com:443", "http://10.0.0.1", "http://localhost.example.com", "ftp://127.0.0.1", "https://u:p@a", "http://127.0.0.1/a", "https://a?b", "https://a b"}},
+		{awsKey(), "endpoint", plain, []string{"kms.example.com:443", "http://10.0.0.1", "http://localhost.example.com", "ftp://127.0.0.1", "https://u:p@a", "http://127.0.0.1/a", "https://a?b", "https://a b", "https://a:0", "https://a:", "https://a:99999"}},
 		{azureKey(), "endpoint", endpoint, []string{"http://127.0.0.1:1", "https://a/b"}},
 		{gcpKey(), "ca_file", "must be a path", []string{"a\x00b"}},
 	} {
 		for _, value := range test.values {
 			k := test.k
 			*map[string]*string{
+				"project": &k.Project, "location": &k.Location, "keyring": &k.KeyRing,
 				"version": &k.Version, "key": &k.Key, "region": &k.Region, "vault_url": &k.VaultURL,
 				"endpoint": &k.Endpoint, "ca_file": &k.CAFile, "alg": (*string)(&k.Alg),
 			}[test.key] = value

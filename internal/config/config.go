@@ -138,15 +138,17 @@ type PKCS11 struct {
 type CloudKMS struct {
 	// Vendor is gcp, aws or azure. Default gcp.
 	Vendor string `yaml:"vendor"`
-	// Endpoint is the URL of a private endpoint; empty means the vendor's own,
-	// and for azure VaultURL. Plain http is accepted on loopback only, and no
-	// credentials are sent there.
+	// Endpoint is the URL of a private endpoint; empty means the vendor's own.
+	// For azure only the address is taken from it: who answers there must prove
+	// to be VaultURL's host. For the others plain http is accepted on loopback,
+	// and no credentials are sent there.
 	Endpoint string `yaml:"endpoint"`
 	// CAFile is a PEM file of the certificates that are trusted instead of the
 	// system's; empty means the system's.
 	CAFile string `yaml:"ca_file"`
-	// Alg is the algorithm: of a generated key, and of an RSA key of aws or
-	// azure, which offers two. Empty means ES256, PS256 for RSA.
+	// Alg is the algorithm, for aws and azure: of a generated key, and of an RSA
+	// key, which offers two. Empty means ES256, PS256 for RSA; for azure's
+	// further versions, that of the newest. A gcp key has its algorithm itself.
 	Alg capsign.Alg `yaml:"alg"`
 
 	// Project is the gcp project that owns the key ring.

@@ -178,7 +178,7 @@ func TestValuesThatBreakARule(t *testing.T) {
 		"key: {provider: software, software: {passphrase_env: 'pa ss'}}":                        "1:38 key.software.passphrase_env: must be the name of an environment variable, not the secret itself",
 		"key: {provider: pkcs11, pkcs11: {module: a.so, pin_env: A, key_label: a}}":             "1:34 key.pkcs11.module: must be an absolute path",
 		"key: {provider: pkcs11, pkcs11: {module: /a.so, pin_env: '1234', key_label: a}}":       "1:49 key.pkcs11.pin_env: must be the name of an environment variable, not the secret itself",
-		"key: {provider: cloudkms, cloudkms: {project: a/b, location: eu, keyring: a, key: b}}": `1:38 key.cloudkms.project: must be a resource's short name: letters, digits, "_", ".", ":" and "-", 63 at most`,
+		"key: {provider: cloudkms, cloudkms: {project: a/b, location: eu, keyring: a, key: b}}": `1:38 key.cloudkms.project: must be a project's id: small letters, digits, ".", ":" and "-", 63 at most`,
 		"key: {provider: software, cloudkms: {version: newest}}":                                "1:38 key.cloudkms.version: must be latest, or a version's number in quotes",
 		"nats: {url: nats://user:hunter2@a:4222}":                                               "1:8 " + userinfo,
 		"nats: {url: 'nats://a,token@b'}":                                                       "1:8 " + userinfo,

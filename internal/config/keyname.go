@@ -34,3 +34,13 @@ func (k CloudKMS) keyName() string {
 	_, alias, _ := strings.Cut(k.Key, "alias/")
 	return alias
 }
+
+// AllowsGenerate reports whether operators may have the worker make key versions
+// through the queue: as the configuration says, and else behind the embedded
+// server only, which is reached from this machine alone.
+func (c Config) AllowsGenerate() bool {
+	if c.Key.AllowGenerate != nil {
+		return *c.Key.AllowGenerate
+	}
+	return c.NATS.URL == "" && c.NATS.Context == ""
+}
