@@ -155,6 +155,9 @@ func (c *Client) resolvePool() error {
 	if !known {
 		return PoolUnknown
 	}
+	if len(pool.Current) == 0 && pool.State == PoolPaused {
+		return pool.Code // its worker never got as far as its keys
+	}
 	if c.cfg.Key == "" {
 		name, err := only("key", pool.Current)
 		if err != nil {

@@ -33,10 +33,21 @@ var hints = map[capsign.Code]string{
 	capsign.QueueNotDurable:     "set sync_interval: always on the broker, or nats.allow_lazy_sync: true to accept losses.",
 	capsign.AuditBroken:         "keep the audit log as it is, and find out who could write to it.",
 	capsign.AuditUnavailable:    "free space on the disk of the data directory, then start the worker again.",
-	capsign.KeyUnknown:          "put the key file into the key directory, or let the worker make one with key.software.generate: true.",
+	capsign.KeyUnknown:          "make the key with 'worker keys generate', or correct its name in the configuration.",
 	capsign.KeyFileUnsafe:       "the key file must belong to the worker's user, chmod 600, in a directory nobody else can write to.",
 	capsign.KeyFileInvalid:      "restore the key file from a copy; the worker does not repair or replace keys.",
 	capsign.PassphraseIncorrect: "check key.software.passphrase_env or passphrase_file.",
+	capsign.PINIncorrect:        "correct the PIN, then 'cap pool resume POOL', then start the worker: nobody tries a PIN before that.",
+	capsign.TokenLocked:         "unlock the token with its own tools, then 'cap pool resume POOL', then start the worker.",
+	capsign.TokenAbsent:         "is the token plugged in, and are token_label, token_serial or slot right? See docs/providers/README.md.",
+	capsign.ModuleInvalid:       "key.pkcs11.module must be the absolute path of the vendor's PKCS#11 library.",
+	capsign.ProviderNotBuilt:    "build the worker with CGO_ENABLED=1, or use the provider software or cloudkms.",
+	capsign.KeyAmbiguous:        "name the token by token_label or token_serial, and the key by key_id.",
+	capsign.KeyDisabled:         "enable the key version at its provider, or name another in key.cloudkms.version.",
+	capsign.ProviderDenied:      "the worker's identity needs the permissions in docs/providers.",
+	capsign.CredentialsInvalid:  "the worker finds its credentials as the vendor's own tools do: see docs/providers.",
+	capsign.TLSUntrusted:        "name the endpoint's certificate authority in key.cloudkms.ca_file.",
+	capsign.UnsupportedAlg:      "see docs/providers/README.md for what each provider signs with.",
 }
 
 // exitStatus prints err, if any, for a person and returns the exit status.

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/signal"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/capsign/cap/capsign"
 	"github.com/capsign/cap/internal/config"
 )
 
@@ -21,12 +23,15 @@ var version = "0.1.0-dev"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	if errors.Is(err, capsign.ProviderHung) && ctx.Err() == nil {
+		err = replaceProcess(os.Stderr)
+	}
+	os.Exit(exitStatus(err, os.Stderr))
 }
 
-// run parses the command line, serves until ctx ends, and returns the exit
-// status.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+// run parses the command line and serves until ctx ends.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var flags flags
 	cmd := &cobra.Command{
 		Use:   "worker",
@@ -51,9 +56,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
 	flags.register(cmd)
-	cmd.AddCommand(auditCommand(&flags))
+	cmd.AddCommand(auditCommand(&flags), keysCommand(&flags))
 	cmd.CompletionOptions.DisableDefaultCmd = true
-	return exitStatus(cmd.ExecuteContext(ctx), stderr)
+	return cmd.ExecuteContext(ctx)
 }
 
 // flags are the command line's; each, where given, wins over the config file.

@@ -12,10 +12,13 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/capsign/cap/capsign"
 	"github.com/capsign/cap/internal/audit"
 	"github.com/capsign/cap/internal/broker"
 	"github.com/capsign/cap/internal/config"
+	"github.com/capsign/cap/internal/loginguard"
 	"github.com/capsign/cap/internal/providers"
 	"github.com/capsign/cap/internal/queue"
 	"github.com/capsign/cap/internal/telemetry"
@@ -32,14 +35,19 @@ func serve(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) (er
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, within(ctx, 5*time.Second, stopTelemetry)) }()
+	defer func() { err = errors.Join(err, stop(ctx, 5*time.Second, stopTelemetry)) }()
 
 	data, err := openDataDir(cfg.Data)
 	if err != nil {
 		return err
 	}
 	defer data.close()
-	provider, err := openProvider(ctx, cfg, log)
+	link, err := openBroker(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer link.close()
+	provider, err := openProvider(ctx, cfg, link.nc, log)
 	if err != nil {
 		return err
 	}
@@ -53,11 +61,6 @@ func serve(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, record.Close()) }()
-	link, err := openBroker(ctx, cfg, log)
-	if err != nil {
-		return err
-	}
-	defer link.close()
 
 	spreadSigners(cfg)
 	worker, err := queue.Start(ctx, link.nc, queueConfig(cfg, provider, keys, record, log))
@@ -65,23 +68,46 @@ func serve(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) (er
 		return err
 	}
 	if err := broker.WriteLocal(cfg.Data, link.url); err != nil {
-		return errors.Join(err, within(ctx, stopTimeout, worker.Stop))
+		return errors.Join(err, stop(ctx, stopTimeout, worker.Stop))
 	}
 	fmt.Fprintf(stdout, "listening on %s\n", cmp.Or(link.url, "the broker of context "+cfg.NATS.Context))
 	log.InfoContext(ctx, "ready", "pool", cfg.Pool, "provider", provider.ProviderID(), "kid", keys[len(keys)-1].KID,
 		"sign_with", signWith(cfg, link))
 
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case err = <-worker.Failed():
+	}
 	log.InfoContext(ctx, "stopping", "waits_at_most", stopTimeout.String())
-	return within(ctx, stopTimeout, worker.Stop)
+	return errors.Join(err, stop(ctx, stopTimeout, worker.Stop))
 }
 
-// within runs stop with a deadline of its own: the context that ended the
-// worker is done already.
-func within(ctx context.Context, d time.Duration, stop func(context.Context) error) error {
+// stop calls end with a deadline of its own: the context that ended the worker
+// may be done already.
+func stop(ctx context.Context, d time.Duration, end func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d)
 	defer cancel()
-	return stop(ctx)
+	return end(ctx)
+}
+
+// openProvider opens the key provider over the broker, which keeps what the
+// pool's workers know of their token, and tells the pool's clients where that
+// fails.
+func openProvider(ctx context.Context, cfg config.Config, nc *nats.Conn, log *slog.Logger) (providers.Provider, error) {
+	guard, err := loginguard.New(ctx, nc, cfg.Pool, cfg.Queue.Replicas)
+	if err != nil {
+		return nil, err
+	}
+	b, err := newBackend(cfg, guard, log)
+	if err != nil {
+		return nil, err
+	}
+	return awaitProvider(ctx, b, cfg, log, func(ctx context.Context, code capsign.Code) {
+		err := queue.TellPaused(ctx, nc, queue.Config{Pool: cfg.Pool, Provider: cfg.Key.Provider, Replicas: cfg.Queue.Replicas, Log: log}, code)
+		if err != nil {
+			log.WarnContext(ctx, "the pool's clients cannot be told", "code", string(capsign.CodeOf(err)))
+		}
+	})
 }
 
 // keysOf returns all key versions of a provider, the current one last.
@@ -101,14 +127,16 @@ func keysOf(ctx context.Context, provider providers.Provider) ([]capsign.Key, er
 
 // queueConfig returns what the queue takes over from the configuration.
 func queueConfig(cfg config.Config, provider providers.Provider, keys []capsign.Key, record *audit.Log, log *slog.Logger) queue.Config {
-	return queue.Config{
+	device := provider.ProviderID() != capsign.ProviderSoftware
+	qc := queue.Config{
 		Pool:             cfg.Pool,
 		Provider:         provider.ProviderID(),
 		Signer:           provider,
 		Keys:             keys,
+		AllowGenerate:    cfg.AllowsGenerate(),
 		Audit:            record,
-		VerifySignatures: cfg.Queue.VerifySignatures || provider.ProviderID() != capsign.ProviderSoftware,
-		Parallelism:      cfg.Queue.Parallelism,
+		VerifySignatures: cfg.Queue.VerifySignatures || device,
+		Parallelism:      parallelism(cfg, keys),
 		Prefetch:         prefetch(cfg),
 		ExpressAckWait:   cfg.Queue.ExpressAckWait,
 		BulkAckWait:      cfg.Queue.BulkAckWait,
@@ -120,6 +148,37 @@ func queueConfig(cfg config.Config, provider providers.Provider, keys []capsign.
 		Version:          version,
 		Log:              log,
 	}
+	if versions, ok := provider.(queue.Versions); ok {
+		qc.Versions = versions
+	}
+	if changing, ok := provider.(interface{ Changed() <-chan struct{} }); ok {
+		qc.Changed = changing.Changed()
+	}
+	if device {
+		qc.SignTimeout = cfg.Key.SignTimeout
+	}
+	return qc
+}
+
+// cloudParallelism is how many signatures a cloud is asked for at once: it takes
+// its time over each, and none of ours.
+const cloudParallelism = 64
+
+// parallelism returns how many signatures are made at once; 0 leaves it to the
+// queue.
+func parallelism(cfg config.Config, keys []capsign.Key) int {
+	if cfg.Queue.Parallelism > 0 {
+		return cfg.Queue.Parallelism
+	}
+	switch keys[len(keys)-1].Class {
+	case capsign.ClassCloud:
+		return cloudParallelism
+	case capsign.ClassChip:
+		return max(1, cfg.Key.PKCS11.Sessions)
+	case capsign.ClassToken:
+		return cfg.Key.PKCS11.Sessions
+	}
+	return 0
 }
 
 // softwarePrefetch is how many requests a lane holds where a signature takes

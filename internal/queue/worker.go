@@ -57,6 +57,9 @@ type Config struct {
 	// AllowGenerate lets operators have Versions make a key version through the
 	// queue.
 	AllowGenerate bool
+	// Changed gets a value when Signer's current key, or its list of keys, has
+	// become another; nil means never.
+	Changed <-chan struct{}
 	// SignTimeout bounds one signature; zero means only the request's expiry.
 	// Meant for everything but an in-process software key.
 	SignTimeout time.Duration
@@ -168,7 +171,7 @@ func Start(ctx context.Context, nc *nats.Conn, cfg Config) (*Worker, error) {
 // open prepares the broker's side, then starts the lanes.
 func (w *Worker) open(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		w.provision, w.announce, w.watchPool, w.watchKeys, w.startService, w.serveAdmin,
+		w.provision, w.announce, w.watchPool, w.watchKeys, w.watchSigner, w.startService, w.serveAdmin,
 	} {
 		if err := step(ctx); err != nil {
 			return err
