@@ -1,0 +1,113 @@
+//go:build cgo && !nopkcs11
+
+package pkcs11
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/capsign/cap/capsign"
+	"github.com/capsign/cap/internal/providers"
+	"github.com/capsign/cap/internal/providers/pkcs11/p11test"
+	"github.com/capsign/cap/internal/providers/providertest"
+)
+
+// contract holds a provider on another vendor's module to the contract.
+func contract(t *testing.T, cfg Config, class capsign.Class, backend string, faults ...providertest.Fault) {
+	t.Helper()
+	generate(t, cfg)
+	providertest.Run(t, providertest.Config{
+		Open:       func(ctx context.Context) (providers.Provider, error) { return provider(Open(ctx, cfg)) },
+		ProviderID: capsign.ProviderPKCS11,
+		KeyName:    keyName,
+		Alg:        capsign.ES256,
+		Class:      class,
+		Backend:    backend,
+		Signatures: 30,
+		Callers:    8,
+		Secrets:    []string{cfg.TokenLabel, "CKR_"},
+		Faults:     faults,
+	})
+}
+
+func TestContractOfNSS(t *testing.T) {
+	p11test.OwnProcess(t, func(t *testing.T) {
+		contract(t, configFor(p11test.NSS(t)), capsign.ClassToken, "NSS softokn")
+	})
+}
+
+func TestContractOfTPM(t *testing.T) {
+	p11test.OwnProcess(t, func(t *testing.T) {
+		tpm := p11test.TPM(t)
+		cfg := configFor(tpm.Token)
+		cfg.CallTimeout = 2 * time.Second
+		contract(t, cfg, capsign.ClassChip, "tpm2-pkcs11", providertest.Fault{
+			Name:     "TPM dead and back",
+			Inject:   func(t *testing.T) { tpm.Kill(t) },
+			Repair:   func(t *testing.T) { tpm.Restart(t) },
+			Sign:     capsign.ProviderUnavailable,
+			Open:     capsign.ProviderUnavailable,
+			Recovery: 10 * time.Second,
+		}, providertest.Fault{
+			Name:     "TPM frozen",
+			Inject:   func(t *testing.T) { tpm.Stop(t) },
+			Repair:   func(t *testing.T) { tpm.Cont(t) },
+			Sign:     capsign.ProviderHung,
+			Open:     capsign.ProviderHung,
+			Recovery: 10 * time.Second,
+		})
+	})
+}
+
+// A TPM locks as a whole when somebody, anybody, has sent wrong PINs.
+func TestTPMLocksInMidService(t *testing.T) {
+	p11test.OwnProcess(t, func(t *testing.T) {
+		tpm := p11test.TPM(t)
+		cfg := configFor(tpm.Token)
+		generate(t, cfg)
+		p := opened(t, cfg)
+		mustSign(t, p, "")
+		tpm.Lock(t)
+		mustFail(t, p, capsign.TokenLocked)
+		mustFail(t, p, capsign.TokenLocked)
+		mustNotOpen(t, cfg, capsign.TokenLocked)
+		tpm.Unlock(t)
+		mustNotOpen(t, cfg, capsign.TokenLocked) // until the guard says otherwise
+		cfg.Guard = newOneLogin()
+		mustSign(t, opened(t, cfg), "")
+	})
+}
+
+func TestEd25519OnATokenWithoutIt(t *testing.T) {
+	p11test.OwnProcess(t, func(t *testing.T) {
+		cfg := configFor(p11test.NSS(t))
+		cfg.Alg = capsign.Ed25519
+		if _, err := Generate(t.Context(), cfg); codeOf(err) != capsign.UnsupportedAlg {
+			t.Errorf("Generate = %v, want %s", err, capsign.UnsupportedAlg)
+		}
+	})
+}
+
+func TestContractOfARemoteToken(t *testing.T) {
+	p11test.OwnProcess(t, func(t *testing.T) {
+		remote := p11test.P11Kit(t, p11test.SoftHSM(t))
+		cfg := configFor(remote.Token)
+		cfg.CallTimeout = time.Second
+		contract(t, cfg, capsign.ClassToken, "p11-kit", providertest.Fault{
+			Name:     "server gone and back",
+			Inject:   func(t *testing.T) { remote.Kill(t) },
+			Repair:   func(t *testing.T) { remote.Restart(t) },
+			Sign:     capsign.TokenAbsent,
+			Open:     capsign.TokenAbsent,
+			Recovery: 10 * time.Second,
+		}, providertest.Fault{
+			Name:     "server frozen",
+			Inject:   func(t *testing.T) { remote.Stop(t) },
+			Repair:   func(t *testing.T) { remote.Cont(t) },
+			Sign:     capsign.ProviderHung,
+			Open:     capsign.ProviderHung,
+			Recovery: 10 * time.Second,
+		})
+	})
+}
