@@ -68,12 +68,12 @@ func (s *Server) authenticate(token bool) error {
 
 // answer has a call answered, with its fault.
 func (s *Server) answer(ctx context.Context, f fault.Fault, req any, handle grpc.UnaryHandler) (any, error) {
-	wait(ctx, s.opts.ServiceTime)
+	if err := wait(ctx, s.opts.ServiceTime+f.Delay); err != nil {
+		return nil, err
+	}
 	switch f.Kind {
 	case fault.Error:
 		return nil, faultError(f)
-	case fault.Delay:
-		wait(ctx, f.Delay)
 	case fault.Hang:
 		<-ctx.Done()
 		return nil, status.FromContextError(ctx.Err()).Err()

@@ -23,6 +23,7 @@ import (
 	"cloud.google.com/go/kms/apiv1/kmspb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
 
 	"github.com/capsign/cap/internal/kmstest/fault"
 )
@@ -154,13 +155,15 @@ func (s *Server) removeDir() error {
 	return os.RemoveAll(s.dir)
 }
 
-// wait waits for d, or until the client leaves.
-func wait(ctx context.Context, d time.Duration) {
+// wait waits for d; if the client leaves before, that is the call's error.
+func wait(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
+		return status.FromContextError(ctx.Err()).Err()
 	case <-timer.C:
+		return nil
 	}
 }
 

@@ -59,7 +59,7 @@ func newConfig(server *gcp.Server) Config {
 		Endpoint:    server.Endpoint,
 		CAFile:      server.CAFile,
 		KeyName:     "cap-signing",
-		CallTimeout: 500 * time.Millisecond,
+		CallTimeout: 2 * time.Second,
 	}
 }
 
@@ -101,16 +101,18 @@ func TestContract(t *testing.T) {
 		want       capsign.Alg
 		max        int
 		signatures int
+		callers    int
+		faults     func(*gcp.Server) []providertest.Fault
 	}{
-		"Ed25519": {gcp.Ed25519, capsign.Ed25519, 64 << 10, 0},
-		"ES256":   {gcp.P256, capsign.ES256, 0, 0},
-		"ES384":   {gcp.P384, capsign.ES384, 0, 300},
-		"PS256":   {gcp.PSS3072, capsign.PS256, 0, 50},
-		"RS256":   {gcp.PKCS3072, capsign.RS256, 0, 50},
+		"Ed25519": {gcp.Ed25519, capsign.Ed25519, 64 << 10, 0, 64, allFaults},
+		"ES256":   {gcp.P256, capsign.ES256, 0, 0, 64, answerFaults},
+		"ES384":   {gcp.P384, capsign.ES384, 0, 300, 64, answerFaults},
+		"PS256":   {gcp.PSS3072, capsign.PS256, 0, 50, 8, answerFaults}, // the server takes a while over RSA
+		"RS256":   {gcp.PKCS3072, capsign.RS256, 0, 50, 8, answerFaults},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := newServer(t, gcp.Options{}, test.alg)
-			if test.max != 0 {
+			if test.want != capsign.PS256 && test.want != capsign.RS256 { // of which there is one key
 				addVersion(t, server, test.alg)
 			}
 			cfg := newConfig(server)
@@ -123,7 +125,8 @@ func TestContract(t *testing.T) {
 				Backend:    "gcp",
 				MaxMessage: test.max,
 				Signatures: test.signatures,
-				Faults:     faults(server),
+				Callers:    test.callers,
+				Faults:     test.faults(server),
 				Secrets:    secrets,
 			})
 		})
@@ -138,22 +141,32 @@ func orNil(provider *Provider, err error) (providers.Provider, error) {
 	return provider, nil
 }
 
-// faults are the ways in which the server breaks.
-func faults(server *gcp.Server) []providertest.Fault {
-	var out []providertest.Fault
-	add := func(name string, f fault.Fault, sign, open capsign.Code, recovery time.Duration) {
-		out = append(out, providertest.Fault{
-			Name:     name,
-			Inject:   func(*testing.T) { server.Faults.Set(f) },
-			Repair:   func(*testing.T) { server.Faults.Clear() },
-			Sign:     sign,
-			Open:     open,
-			Recovery: recovery,
-		})
+// broken returns a way in which the server breaks.
+func broken(server *gcp.Server, name string, f fault.Fault, sign, open capsign.Code) providertest.Fault {
+	return providertest.Fault{
+		Name:   name,
+		Inject: func(*testing.T) { server.Faults.Set(f) },
+		Repair: func(*testing.T) { server.Faults.Clear() },
+		Sign:   sign,
+		Open:   open,
 	}
+}
+
+// answerFaults are the wrong answers that the server can give.
+func answerFaults(server *gcp.Server) []providertest.Fault {
+	return []providertest.Fault{
+		broken(server, "corrupt signature", fault.Fault{Kind: fault.CorruptSignature}, capsign.Integrity, ""),
+		broken(server, "corrupt checksum", fault.Fault{Kind: fault.CorruptChecksum}, capsign.Integrity, capsign.Integrity),
+		broken(server, "another version's name", fault.Fault{Kind: fault.CorruptKeyID}, capsign.Integrity, capsign.Integrity),
+		broken(server, "disabled", fault.Fault{Kind: fault.Error, Code: fault.Disabled}, capsign.KeyDisabled, capsign.KeyDisabled),
+	}
+}
+
+// allFaults are all the ways in which the server breaks.
+func allFaults(server *gcp.Server) []providertest.Fault {
+	out := answerFaults(server)
 	for code, want := range map[fault.Code]capsign.Code{
 		fault.NotFound:         capsign.KeyUnknown,
-		fault.Disabled:         capsign.KeyDisabled,
 		fault.PermissionDenied: capsign.ProviderDenied,
 		fault.Unauthenticated:  capsign.CredentialsInvalid,
 		fault.Throttled:        capsign.Throttled,
@@ -162,19 +175,16 @@ func faults(server *gcp.Server) []providertest.Fault {
 		fault.Unimplemented:    capsign.UnsupportedAlg,
 		fault.DeadlineExceeded: capsign.ProviderTimeout,
 	} {
-		add(string(code), fault.Fault{Kind: fault.Error, Code: code}, want, want, 0)
+		out = append(out, broken(server, string(code), fault.Fault{Kind: fault.Error, Code: code}, want, want))
 	}
-	add("throttled with a wait", fault.Fault{Kind: fault.Error, Code: fault.Throttled, RetryAfter: time.Hour}, capsign.Throttled, capsign.Throttled, 0)
-	add("invalid argument", fault.Fault{Kind: fault.Error, Code: fault.InvalidArgument, Method: "AsymmetricSign"}, capsign.Internal, "", 0)
-	add("no public key", fault.Fault{Kind: fault.Error, Code: fault.InvalidArgument, Method: "GetPublicKey"}, "", capsign.UnsupportedAlg, 0)
-	add("hang", fault.Fault{Kind: fault.Hang}, capsign.ProviderTimeout, capsign.ProviderTimeout, time.Second)
-	add("too slow", fault.Fault{Kind: fault.Delay, Delay: time.Minute}, capsign.ProviderTimeout, capsign.ProviderTimeout, time.Second)
-	add("slow", fault.Fault{Kind: fault.Delay, Delay: 50 * time.Millisecond}, "", "", 0)
-	add("corrupt signature", fault.Fault{Kind: fault.CorruptSignature}, capsign.Integrity, "", 0)
-	add("corrupt checksum", fault.Fault{Kind: fault.CorruptChecksum}, capsign.Integrity, capsign.Integrity, 0)
-	add("another version's name", fault.Fault{Kind: fault.CorruptKeyID}, capsign.Integrity, capsign.Integrity, 0)
-	add("connections drop", fault.Fault{Kind: fault.DropConnection}, capsign.ProviderUnavailable, capsign.ProviderUnavailable, 3*time.Second)
-	return out
+	hang := broken(server, "hang", fault.Fault{Kind: fault.Hang}, capsign.ProviderTimeout, capsign.ProviderTimeout)
+	drop := broken(server, "connections drop", fault.Fault{Kind: fault.DropConnection}, capsign.ProviderUnavailable, capsign.ProviderUnavailable)
+	hang.Recovery, drop.Recovery = 3*time.Second, 3*time.Second
+	return append(out, hang, drop,
+		broken(server, "throttled for an hour", fault.Fault{Kind: fault.Error, Code: fault.Throttled, RetryAfter: time.Hour}, capsign.Throttled, capsign.Throttled),
+		broken(server, "invalid argument", fault.Fault{Kind: fault.Error, Code: fault.InvalidArgument, Method: "AsymmetricSign"}, capsign.Internal, ""),
+		broken(server, "no public key", fault.Fault{Kind: fault.Error, Code: fault.InvalidArgument, Method: "GetPublicKey"}, "", capsign.UnsupportedAlg),
+		broken(server, "slow", fault.Fault{Kind: fault.Delay, Delay: 50 * time.Millisecond}, "", ""))
 }
 
 func TestNewestEnabledVersionIsCurrent(t *testing.T) {
