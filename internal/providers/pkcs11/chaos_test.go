@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	p11 "github.com/miekg/pkcs11"
+
 	"github.com/capsign/cap/capsign"
 	"github.com/capsign/cap/internal/providers/pkcs11/p11test"
 )
@@ -141,10 +143,12 @@ func TestPassingFaultsCostNoSignature(t *testing.T) {
 // A fault that stays is answered at once, and the module is not hammered.
 func TestLastingFaultsFailFast(t *testing.T) {
 	for rule, want := range map[string]capsign.Code{
-		"C_Sign rv=0x30": capsign.ProviderUnavailable,
-		"any rv=0x32":    capsign.TokenAbsent,
-		"any rv=0xE0":    capsign.TokenAbsent,
-		"any rv=0x30":    capsign.ProviderUnavailable,
+		"C_Sign rv=0x30":  capsign.ProviderUnavailable,
+		"any rv=0x32":     capsign.TokenAbsent,
+		"any rv=0xE0":     capsign.TokenAbsent,
+		"any rv=0x30":     capsign.ProviderUnavailable,
+		"C_Sign rv=0x101": capsign.ProviderUnavailable,
+		"C_Sign rv=0x82":  capsign.ProviderUnavailable,
 	} {
 		t.Run(plain.Replace(rule), func(t *testing.T) {
 			chaos, cfg := chaotic(t)
@@ -163,10 +167,34 @@ func TestLastingFaultsFailFast(t *testing.T) {
 			if more := chaos.Count(t, "C_Initialize") - inits; more > 2 {
 				t.Errorf("%d initialisations while the fault stood", more)
 			}
+			if logins := chaos.Count(t, "C_Login"); logins > 4 {
+				t.Errorf("%d logins while the fault stood", logins)
+			}
 			chaos.Clear(t)
 			eventually(t, p)
 		})
 	}
+}
+
+// Somebody else in the process logs out: all sessions and handles are void.
+func TestForeignLogoutIsMendedOnce(t *testing.T) {
+	chaos, cfg := chaotic(t)
+	p := opened(t, cfg)
+	mustSign(t, p, "")
+	if err := p.token.m.lib.Logout(p11.SessionHandle(p.token.anchor)); err != nil {
+		t.Fatal(err)
+	}
+	var callers sync.WaitGroup
+	for range 16 {
+		callers.Go(func() {
+			if _, err := signAndVerify(t.Context(), p, ""); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	callers.Wait()
+	wantCount(t, chaos, "C_Login", 0, 2)
+	wantCount(t, chaos, "C_Finalize", 0, 0)
 }
 
 // eventually says that p signs again within a few seconds.

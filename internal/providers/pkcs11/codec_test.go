@@ -329,6 +329,19 @@ func TestOneLoginLetsOneFailureHappen(t *testing.T) {
 	}
 }
 
+func TestFlagsBeforeALogin(t *testing.T) {
+	const ready = 0x40d
+	for flags, want := range map[uint]error{
+		ready: nil, ready | 0x10000: nil, ready | ckfUserPINFinalTry: errFinalTry,
+		ready | ckfUserPINLocked: errLocked, ready | ckfUserPINToBeChanged: errLocked,
+		ready | ckfUserPINFinalTry | ckfUserPINLocked: errLocked,
+	} {
+		if err := mayLogin(flags); !errors.Is(err, want) {
+			t.Errorf("flags 0x%x: %v, want %v", flags, err, want)
+		}
+	}
+}
+
 func TestBackoffGrowsAndCalmsDown(t *testing.T) {
 	var b backoff
 	now := time.Now()

@@ -86,7 +86,7 @@ func (t *token) mustBeUser(ctx context.Context, th *thread) error {
 		return err
 	}
 	seen, err := t.m.lookAt(ctx, th, t.slot)
-	if err == nil && !isUser(state) && seen.flags&p11.CKF_LOGIN_REQUIRED != 0 {
+	if err == nil && !isUser(state) && seen.flags&ckfLoginRequired != 0 {
 		return fmt.Errorf("login is lost: %w", capsign.ProviderUnavailable)
 	}
 	return err

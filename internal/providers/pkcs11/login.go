@@ -13,9 +13,6 @@ import (
 	"github.com/capsign/cap/capsign"
 )
 
-// ckfUserPINToBeChanged is CKF_USER_PIN_TO_BE_CHANGED: the PIN has expired.
-const ckfUserPINToBeChanged = 0x80000
-
 // blockTime bounds how long a failure may take to be recorded.
 const blockTime = 2 * time.Second
 
@@ -104,14 +101,14 @@ func (t *token) loginOn(ctx context.Context, th *thread, pin []byte) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case seen.flags&p11.CKF_LOGIN_REQUIRED == 0:
+	if seen.flags&ckfLoginRequired == 0 {
 		return nil
-	case seen.flags&(p11.CKF_USER_PIN_LOCKED|ckfUserPINToBeChanged) != 0:
-		return fmt.Errorf("token says so: %w", capsign.TokenLocked)
-	case seen.flags&p11.CKF_USER_PIN_FINAL_TRY != 0:
-		t.m.log.ErrorContext(ctx, "pkcs11 token has one login left before it locks; the PIN is not tried")
-		return fmt.Errorf("final try: %w", capsign.PINIncorrect)
+	}
+	if err := mayLogin(seen.flags); err != nil {
+		if errors.Is(err, errFinalTry) {
+			t.m.log.ErrorContext(ctx, "pkcs11 token has one login left before it locks; the PIN is not tried")
+		}
+		return err
 	}
 	err = t.m.enter(ctx, th, "C_Login", func() error {
 		return t.m.lib.Login(p11.SessionHandle(t.anchor), p11.CKU_USER, string(pin))

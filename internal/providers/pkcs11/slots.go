@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"slices"
 
-	p11 "github.com/miekg/pkcs11"
-
 	"github.com/capsign/cap/capsign"
 )
 
@@ -100,7 +98,7 @@ func (m *module) list(ctx context.Context) ([]tokenSeen, error) {
 			if codeOf(err) == capsign.ProviderTimeout {
 				return err
 			}
-			if err == nil && seen.flags&p11.CKF_TOKEN_INITIALIZED != 0 {
+			if err == nil && seen.flags&ckfTokenInitialized != 0 {
 				tokens = append(tokens, seen)
 			}
 		}
