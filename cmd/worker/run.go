@@ -47,6 +47,9 @@ func serve(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) (er
 		return err
 	}
 	defer link.close()
+	if err := broker.WriteLocal(cfg.Data, link.url); err != nil {
+		return err
+	}
 	provider, err := openProvider(ctx, cfg, link.nc, log)
 	if err != nil {
 		return err
@@ -66,9 +69,6 @@ func serve(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) (er
 	worker, err := queue.Start(ctx, link.nc, queueConfig(cfg, provider, keys, record, log))
 	if err != nil {
 		return err
-	}
-	if err := broker.WriteLocal(cfg.Data, link.url); err != nil {
-		return errors.Join(err, stop(ctx, stopTimeout, worker.Stop))
 	}
 	fmt.Fprintf(stdout, "listening on %s\n", cmp.Or(link.url, "the broker of context "+cfg.NATS.Context))
 	log.InfoContext(ctx, "ready", "pool", cfg.Pool, "provider", provider.ProviderID(), "kid", keys[len(keys)-1].KID,
