@@ -138,11 +138,8 @@ func faultsOf(server *aws.Server, first, current string, within time.Duration) [
 		failing("SignatureWrong", "InvalidSignatureException", capsign.CredentialsInvalid),
 		failing("ClientUnknown", "UnrecognizedClientException", capsign.CredentialsInvalid),
 		failing("Throttled", fault.Throttled, capsign.Throttled),
-		failing("LimitExceeded", "LimitExceededException", capsign.Throttled),
 		failing("ProxyAnswers503", fault.Unavailable, capsign.ProviderUnavailable),
 		failing("ServiceFails", fault.Internal, capsign.ProviderUnavailable),
-		failing("DependencyTimesOut", fault.DeadlineExceeded, capsign.ProviderUnavailable),
-		failing("KeyUnavailable", "KeyUnavailableException", capsign.ProviderUnavailable),
 		failing("RequestComesBack", fault.InvalidArgument, capsign.UnsupportedAlg),
 		failing("Unsupported", fault.Unimplemented, capsign.UnsupportedAlg),
 		failing("NeverHeardOf", "SurpriseException", capsign.Internal),
@@ -171,7 +168,8 @@ func faultsOf(server *aws.Server, first, current string, within time.Duration) [
 	if within < time.Second { // for the algorithms that need little time
 		faults = append(faults,
 			both("Hangs", fault.Fault{Kind: fault.Hang}, capsign.ProviderTimeout),
-			both("IsTooSlow", fault.Fault{Kind: fault.Delay, Delay: time.Minute}, capsign.ProviderTimeout))
+			providertest.Fault{Name: "IsTooSlow", Inject: scripted(fault.Fault{Kind: fault.Delay, Delay: time.Minute, Method: "Sign"}),
+				Repair: mend, Sign: capsign.ProviderTimeout})
 	}
 	return faults
 }

@@ -30,6 +30,14 @@ func TestShortDeadlinesTellWhatIsWrong(t *testing.T) {
 	mustNotSign(t, provider, 300*time.Millisecond, capsign.ProviderUnavailable)
 	server.Faults.Set(fault.Fault{Kind: fault.Error, Code: fault.Throttled, Times: 1}, fault.Fault{Kind: fault.Hang})
 	mustNotSign(t, provider, 300*time.Millisecond, capsign.Throttled)
+	for code, want := range map[fault.Code]capsign.Code{
+		fault.DeadlineExceeded:    capsign.ProviderUnavailable, // a dependency's, of the service
+		"KeyUnavailableException": capsign.ProviderUnavailable,
+		"LimitExceededException":  capsign.Throttled,
+	} {
+		server.Faults.Set(fault.Fault{Kind: fault.Error, Code: code})
+		mustNotSign(t, provider, 100*time.Millisecond, want)
+	}
 	server.Stop()
 	mustNotSign(t, provider, 300*time.Millisecond, capsign.ProviderUnavailable)
 }
