@@ -78,7 +78,7 @@ func (s *Server) restCall(r *http.Request) (restCall, error) {
 	case isPublic:
 		return restCall{"GetPublicKey", &kmspb.GetPublicKeyRequest{Name: version}, unary(api.GetPublicKey)}, nil
 	case isKey:
-		req := &kmspb.ListCryptoKeyVersionsRequest{Parent: key, Filter: query.Get("filter"), PageToken: query.Get("pageToken"), PageSize: int32(pageSize)} //nolint:gosec // a test's
+		req := &kmspb.ListCryptoKeyVersionsRequest{Parent: key, Filter: query.Get("filter"), PageToken: query.Get("pageToken"), PageSize: int32(pageSize)}
 		return restCall{"ListCryptoKeyVersions", req, unary(api.ListCryptoKeyVersions)}, nil
 	default:
 		return restCall{"GetCryptoKeyVersion", &kmspb.GetCryptoKeyVersionRequest{Name: name}, unary(api.GetCryptoKeyVersion)}, nil

@@ -113,8 +113,8 @@ func (s service) ListCryptoKeyVersions(_ context.Context, req *kmspb.ListCryptoK
 			return nil, status.Errorf(codes.InvalidArgument, "invalid page token %q", token)
 		}
 	}
-	to := min(len(listed), from+cmp.Or(int(req.GetPageSize()), 100))
-	out := &kmspb.ListCryptoKeyVersionsResponse{CryptoKeyVersions: listed[from:to], TotalSize: int32(len(listed))} //nolint:gosec // a test's few
+	to := min(len(listed), from+cmp.Or(int(max(0, req.GetPageSize())), 100))
+	out := &kmspb.ListCryptoKeyVersionsResponse{CryptoKeyVersions: listed[from:to], TotalSize: int32(len(listed))}
 	if to < len(listed) {
 		out.NextPageToken = strconv.Itoa(to)
 	}
