@@ -97,6 +97,23 @@ func TestSilentConnectionsAreReplaced(t *testing.T) {
 	}
 }
 
+// An endpoint without HTTP/2 gets as many connections as there are callers, and
+// keeps them.
+func TestConnectionsStayOpen(t *testing.T) {
+	server := newServer(t, aws.Options{HTTP1: true, ServiceTime: 50 * time.Millisecond})
+	addKey(t, server, testAlias, aws.P256, nil)
+	proxy := fault.BlackHole(t, server.Address())
+	cfg := configFor(server, testAlias)
+	cfg.Endpoint = "https://" + proxy.Addr()
+	provider := open(t, cfg)
+	for range 5 {
+		signAtOnce(t, provider, 64, 5*time.Second)
+	}
+	if n := proxy.Accepted(); n > 64+16 { // dialled for a caller that took another's instead
+		t.Errorf("%d connections for 64 callers", n)
+	}
+}
+
 // signAtOnce has n callers sign at the same time.
 func signAtOnce(t *testing.T, provider *Provider, n int, within time.Duration) {
 	t.Helper()

@@ -29,7 +29,7 @@ func TestGeneratedVersionsFollowOneAnother(t *testing.T) {
 	for alg, spec := range map[capsign.Alg]string{
 		"": aws.P256, capsign.Ed25519: aws.Ed25519, capsign.ES384: aws.P384,
 	} {
-		server := newServer(t, aws.Options{Lag: 2})
+		server := newServer(t, aws.Options{Lag: 1})
 		cfg := configFor(server, testAlias)
 		cfg.Alg, cfg.CallTimeout = alg, 30*time.Second
 		kids := []string{generate(t, cfg), generate(t, cfg)}

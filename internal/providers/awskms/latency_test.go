@@ -32,7 +32,7 @@ func TestLatencyWith64InFlight(t *testing.T) {
 			for range callers {
 				running.Go(func() {
 					time.Sleep(rand.N(service)) // as requests come, not all in one moment
-					for range 20 {
+					for range 10 {
 						began := time.Now()
 						if _, err := provider.Sign(t.Context(), "", []byte("a message")); err != nil {
 							t.Errorf("Sign: %v", err)
