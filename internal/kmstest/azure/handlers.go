@@ -222,6 +222,9 @@ func (s *Server) sign(w http.ResponseWriter, r *http.Request, broken fault.Fault
 		s.breakWith(w, fault.Fault{Code: fault.InvalidArgument})
 		return
 	}
+	if observe := s.observe.Load(); observe != nil && *observe != nil {
+		(*observe)(digest)
+	}
 	if inner, message := s.unusable(v); inner != "" {
 		s.refuse(w, http.StatusForbidden, "Forbidden", inner, message)
 		return

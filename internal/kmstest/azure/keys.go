@@ -115,6 +115,15 @@ func (s *Server) SetAttributes(name, id string, to Attributes) {
 	v.enabled, v.notBefore, v.until, v.ops, v.exportable = !to.Disabled, to.NotBefore, to.Expires, to.Ops, to.Exportable
 }
 
+// SetHardware makes a version one that an HSM protects.
+func (s *Server) SetHardware(name, id string) {
+	if v := s.find(name, id); v != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		v.kty += "-HSM"
+	}
+}
+
 // Delete removes a key with all its versions.
 func (s *Server) Delete(name string) {
 	s.mu.Lock()

@@ -64,7 +64,9 @@ type Server struct {
 	resource    atomic.Pointer[string] // of the challenge
 	authority   atomic.Pointer[string] // of the challenge
 	serviceTime atomic.Int64           // nanoseconds
+	connections atomic.Int64           // accepted so far
 	mangle      atomic.Pointer[func([]byte) []byte]
+	observe     atomic.Pointer[func([]byte)]
 
 	mu     sync.Mutex
 	keys   map[string][]*version // by name, oldest first
@@ -105,6 +107,11 @@ func (s *Server) start() (err error) {
 		Handler:           s.handler(),
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          log.New(io.Discard, "", 0),
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			if state == http.StateNew {
+				s.connections.Add(1)
+			}
+		},
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return s.certificate.Load(), nil
 		}},
@@ -112,6 +119,9 @@ func (s *Server) start() (err error) {
 	s.serving.Go(func() { _ = s.server.ServeTLS(s.listener, "", "") }) // it ends with Close
 	return nil
 }
+
+// Connections returns how many connections were made to the server.
+func (s *Server) Connections() int { return int(s.connections.Load()) }
 
 // Close ends the server and its connections.
 func (s *Server) Close() {
@@ -166,6 +176,9 @@ func (s *Server) Challenge(authority, resource string) {
 
 // Mangle has f make another answer of each signature; nil leaves them alone.
 func (s *Server) Mangle(f func(signature []byte) []byte) { s.mangle.Store(&f) }
+
+// Observe has f see each digest that is to be signed; nil ends that.
+func (s *Server) Observe(f func(digest []byte)) { s.observe.Store(&f) }
 
 // wait passes the time of one signature, or less where the client leaves.
 func (s *Server) wait(ctx context.Context, d time.Duration) {

@@ -104,7 +104,7 @@ func (t *transport) Do(req *http.Request) (*http.Response, error) {
 	}
 	p := t.pool.Load()
 	answer, err := exchange(p, req)
-	t.note(p, err)
+	t.note(req.Context(), p, err)
 	if err != nil {
 		code := transportCode(err)
 		noteFault(req.Context(), code)
@@ -135,14 +135,14 @@ func exchange(p *pool, req *http.Request) (*http.Response, error) {
 // note counts requests that got no answer in time. After too many in a row, new
 // requests get new connections: the old ones may lead nowhere, and the kernel
 // would go on believing in them for a quarter of an hour.
-func (t *transport) note(p *pool, err error) {
+func (t *transport) note(ctx context.Context, p *pool, err error) {
 	switch {
 	case err == nil:
 		p.timeouts.Store(0)
 	case errors.Is(err, context.Canceled) || transportCode(err) != capsign.ProviderTimeout:
 		// the caller left, or the connection is known to be gone
 	case p.timeouts.Add(1) >= maxTimeouts && t.pool.CompareAndSwap(p, &pool{Transport: t.newPool()}):
-		t.log.Warn("connections to the vault replaced", "timeouts_in_a_row", maxTimeouts)
+		t.log.WarnContext(ctx, "connections to the vault replaced", "timeouts_in_a_row", maxTimeouts)
 		p.CloseIdleConnections()
 		time.AfterFunc(2*dialTimeout, p.CloseIdleConnections) // those that were in use
 	}

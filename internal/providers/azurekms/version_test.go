@@ -1,0 +1,290 @@
+package azurekms
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
+
+	"github.com/capsign/cap/capsign"
+	"github.com/capsign/cap/internal/kmstest/azure"
+)
+
+// versionOf returns the vault's id of a kid's version.
+func versionOf(t *testing.T, provider *Provider, kid string) string {
+	t.Helper()
+	key, err := provider.PublicKey(t.Context(), kid)
+	must(t, err)
+	return key.Version
+}
+
+// currentVersion returns the vault's id of the current version.
+func currentVersion(t *testing.T, provider *Provider) string {
+	t.Helper()
+	kid, err := provider.CurrentKID(t.Context())
+	must(t, err)
+	return versionOf(t, provider, kid)
+}
+
+func TestAllUsableVersionsAreHeldInOrder(t *testing.T) {
+	now := time.Now()
+	vault := newVault(t, azure.Options{Clock: func() time.Time { return now }})
+	var want []string
+	for range 60 { // three pages
+		now = now.Add(time.Second)
+		id, err := vault.AddKey(keyName, capsign.ES256, nil)
+		must(t, err)
+		want = append(want, id)
+	}
+	vault.Disable(keyName, want[58])
+	vault.SetAttributes(keyName, want[59], azure.Attributes{NotBefore: now.Add(time.Hour)})
+	vault.SetAttributes(keyName, want[0], azure.Attributes{Expires: now})
+	vault.SetAttributes(keyName, want[1], azure.Attributes{Ops: []string{"verify"}})
+	want = want[2:58]
+
+	cfg := configOf(vault)
+	cfg.now = func() time.Time { return now }
+	provider := open(t, cfg)
+	kids, err := provider.ListKIDs(t.Context())
+	must(t, err)
+	var got []string
+	for _, kid := range kids {
+		got = append(got, versionOf(t, provider, kid))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("versions %v, want %v", got, want)
+	}
+	if got := currentVersion(t, provider); got != want[55] {
+		t.Errorf("current is %s, want %s", got, want[55])
+	}
+	if key, err := provider.PublicKey(t.Context(), kids[0]); err != nil || key.Class != capsign.ClassCloud || key.Backend != "azure" {
+		t.Errorf("class %q, backend %q, %v", key.Class, key.Backend, err)
+	}
+}
+
+// Two versions of one second come in the order of their ids, at every worker.
+func TestVersionsOfOneSecond(t *testing.T) {
+	now := time.Now()
+	vault := newVault(t, azure.Options{Clock: func() time.Time { return now }})
+	var ids []string
+	for range 8 {
+		id, err := vault.AddKey(keyName, capsign.ES256, nil)
+		must(t, err)
+		ids = append(ids, id)
+	}
+	if got, want := currentVersion(t, open(t, configOf(vault))), slices.Max(ids); got != want {
+		t.Errorf("current is %s, want %s", got, want)
+	}
+}
+
+func TestPinnedVersion(t *testing.T) {
+	vault, cfg := newKey(t, capsign.ES256)
+	pinned := vault.Versions(keyName)[0]
+	_, err := vault.AddVersion(keyName)
+	must(t, err)
+	cfg.Version = pinned
+	provider := open(t, cfg)
+	if kids, err := provider.ListKIDs(t.Context()); err != nil || len(kids) != 1 || currentVersion(t, provider) != pinned {
+		t.Errorf("held %v, %v", kids, err)
+	}
+	vault.Disable(keyName, pinned)
+	mustNotOpen(t, "a pinned version that is disabled", cfg, capsign.KeyDisabled)
+	cfg.Version = "0123456789abcdef0123456789abcdef"
+	mustNotOpen(t, "a version that is not there", cfg, capsign.KeyUnknown)
+}
+
+// A rotation in the vault changes nothing for an open provider.
+func TestRotationElsewhere(t *testing.T) {
+	vault, cfg := newKey(t, capsign.ES256)
+	cfg.Version = latest
+	provider := open(t, cfg)
+	before := mustSign(t, provider, "").KID
+	made, err := vault.AddVersion(keyName)
+	must(t, err)
+	if after := mustSign(t, provider, "").KID; after != before {
+		t.Errorf("%s became %s", before, after)
+	}
+	must(t, provider.Reload(t.Context()))
+	kids, err := provider.ListKIDs(t.Context())
+	if err != nil || len(kids) != 2 || mustSign(t, provider, "").KID != before {
+		t.Errorf("after Reload: %v, %v", kids, err)
+	}
+	for _, kid := range kids {
+		mustSign(t, provider, kid)
+	}
+	if again := open(t, cfg); len(kids) == 2 && vault.Versions(keyName)[1] != made || !slices.Contains(kids, mustSign(t, again, "").KID) {
+		t.Errorf("opened again, the current version is none of %v", kids)
+	}
+}
+
+// A version that expires while it is held stops signing, and signs again once
+// an operator extends it, without a restart.
+func TestExpiryIsWatched(t *testing.T) {
+	now := time.Now()
+	clock := func() time.Time { return now }
+	vault := newVault(t, azure.Options{Clock: clock})
+	id, err := vault.AddKey(keyName, capsign.ES256, nil)
+	must(t, err)
+	until := now.Add(time.Hour).Truncate(time.Second)
+	vault.SetAttributes(keyName, id, azure.Attributes{Expires: until})
+	cfg := configOf(vault)
+	cfg.now = clock
+	provider := open(t, cfg)
+
+	now = until.Add(-time.Nanosecond)
+	mustSign(t, provider, "")
+	now = until
+	before := vault.Faults.Calls("Sign")
+	_, err = provider.Sign(t.Context(), "", []byte("too late"))
+	mustFail(t, "Sign with an expired version", err, capsign.KeyDisabled)
+	if vault.Faults.Calls("Sign") != before {
+		t.Error("the vault was asked all the same")
+	}
+	vault.Enable(keyName, id)
+	mustSign(t, provider, "")
+}
+
+func TestOtherKeysAreRefused(t *testing.T) {
+	p521, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	must(t, err)
+	vault, cfg := newKey(t, capsign.ES256)
+	_, err = vault.AddKey("p521", "", p521)
+	must(t, err)
+	for name, change := range map[string]struct {
+		to   func(*Config)
+		want capsign.Code
+	}{
+		"Ed25519":                {func(c *Config) { c.Alg = capsign.Ed25519 }, capsign.UnsupportedAlg},
+		"an algorithm made up":   {func(c *Config) { c.Alg = "ES512" }, capsign.UnsupportedAlg},
+		"a curve that cap lacks": {func(c *Config) { c.Key = "p521" }, capsign.UnsupportedAlg},
+		"a key that is missing":  {func(c *Config) { c.Key = "missing" }, capsign.KeyUnknown},
+		"no key":                 {func(c *Config) { c.Key = "" }, capsign.ConfigInvalid},
+		"a key with a slash":     {func(c *Config) { c.Key = "a/b" }, capsign.ConfigInvalid},
+		"no key name":            {func(c *Config) { c.KeyName = "" }, capsign.ConfigInvalid},
+		"a number for a version": {func(c *Config) { c.Version = "3" }, capsign.ConfigInvalid},
+		"http":                   {func(c *Config) { c.VaultURL = "http://127.0.0.1" }, capsign.ConfigInvalid},
+		"an http endpoint":       {func(c *Config) { c.Endpoint = "http://127.0.0.1:80" }, capsign.ConfigInvalid},
+		"a vault with a path":    {func(c *Config) { c.VaultURL += "/keys" }, capsign.ConfigInvalid},
+		"a vault with a port":    {func(c *Config) { c.VaultURL += ":444" }, capsign.ConfigInvalid},
+		"a user in the URL":      {func(c *Config) { c.VaultURL = "https://a:b@x.vault.azure.net" }, capsign.ConfigInvalid},
+		"a CA file that is none": {func(c *Config) { c.CAFile = "version_test.go" }, capsign.ConfigInvalid},
+		"a CA file not there":    {func(c *Config) { c.CAFile = "missing.pem" }, capsign.ConfigInvalid},
+	} {
+		changed := cfg
+		change.to(&changed)
+		mustNotOpen(t, name, changed, change.want)
+	}
+}
+
+func TestOneKeyInTwoVersionsIsRefused(t *testing.T) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	vault := newVault(t, azure.Options{})
+	for range 2 {
+		_, err := vault.AddKey(keyName, capsign.ES256, private)
+		must(t, err)
+	}
+	mustNotOpen(t, "one key in two versions", configOf(vault), capsign.KeyAmbiguous)
+}
+
+func TestConfigForAKeyID(t *testing.T) {
+	const id = "0123456789abcdef0123456789abcdef"
+	for given, version := range map[string]string{
+		"https://v.vault.azure.net/keys/cap-signer/" + id: id,
+		"https://v.vault.azure.net/keys/cap-signer":       "",
+		"https://v.vault.azure.net/keys/cap-signer/":      "",
+	} {
+		cfg, err := ConfigFor(given)
+		if err != nil || cfg.VaultURL != "https://v.vault.azure.net" || cfg.Key != keyName || cfg.KeyName != keyName || cfg.Version != version {
+			t.Errorf("%s: %+v, %v", given, cfg, err)
+		}
+	}
+	for _, given := range []string{
+		"", "cap-signer", "http://v.vault.azure.net/keys/cap-signer", "https://v.vault.azure.net/secrets/cap-signer",
+		"https://v.vault.azure.net/keys/cap-signer/" + id + "/sign", "https://v.vault.azure.net/keys/cap-signer/1", "%",
+	} {
+		_, err := ConfigFor(given)
+		mustFail(t, "ConfigFor "+given, err, capsign.ConfigInvalid)
+	}
+}
+
+// Coordinates without their leading zeros, or with one more, are the same key;
+// others are none.
+func TestPublicKeysOfVaults(t *testing.T) {
+	kty, crv := azkeys.KeyTypeEC, azkeys.CurveNameP256
+	private, x, y := shortKey(t)
+	whole, err := capsign.MarshalPublicKey(private.Public())
+	must(t, err)
+	for name, coordinates := range map[string][2][]byte{
+		"as they are":    {x, y},
+		"without a zero": {x[1:], y},
+		"with one more":  {append([]byte{0}, x...), y},
+	} {
+		spki, alg, err := publicKey(&azkeys.JSONWebKey{Kty: &kty, Crv: &crv, X: coordinates[0], Y: coordinates[1]}, "")
+		if err != nil || alg != capsign.ES256 || !slices.Equal(spki, whole) {
+			t.Errorf("%s: %s, %v", name, alg, err)
+		}
+	}
+	off := slices.Clone(y)
+	off[31] ^= 1
+	for name, jwk := range map[string]azkeys.JSONWebKey{
+		"off the curve":  {X: x, Y: off},
+		"without y":      {X: x},
+		"swapped":        {X: y, Y: x},
+		"far too long":   {X: append([]byte{1}, x...), Y: y},
+		"zero":           {X: make([]byte, 32), Y: make([]byte, 32)},
+		"nothing at all": {},
+	} {
+		jwk.Kty, jwk.Crv = &kty, &crv
+		spki, _, err := publicKey(&jwk, "")
+		mustFail(t, name, err, capsign.Integrity)
+		if spki != nil {
+			t.Errorf("%s: gave a key", name)
+		}
+	}
+}
+
+// shortKey returns a key whose x begins with a zero, and its coordinates.
+func shortKey(t *testing.T) (private *ecdsa.PrivateKey, x, y []byte) {
+	t.Helper()
+	for range 20_000 {
+		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		must(t, err)
+		point, err := private.PublicKey.Bytes()
+		must(t, err)
+		if point[1] == 0 {
+			return private, point[1:33], point[33:]
+		}
+	}
+	t.Fatal("no such key came up")
+	return nil, nil, nil
+}
+
+func TestRSAKeysOfVaults(t *testing.T) {
+	kty := azkeys.KeyTypeRSA
+	n := make([]byte, 384)
+	n[0], n[383] = 0x80, 1
+	for name, jwk := range map[string]struct {
+		n, e []byte
+		want capsign.Code
+	}{
+		"3072 bits":        {n, []byte{1, 0, 1}, ""},
+		"2048 bits":        {append([]byte{0x80}, append(make([]byte, 254), 1)...), []byte{1, 0, 1}, capsign.UnsupportedAlg},
+		"even modulus":     {append(slices.Clone(n[:383]), 2), []byte{1, 0, 1}, capsign.Integrity},
+		"exponent of one":  {n, []byte{1}, capsign.Integrity},
+		"even exponent":    {n, []byte{1, 0, 0}, capsign.Integrity},
+		"exponent too big": {n, []byte{1, 0, 0, 0, 1}, capsign.Integrity},
+		"nothing":          {nil, nil, capsign.Integrity},
+	} {
+		_, alg, err := publicKey(&azkeys.JSONWebKey{Kty: &kty, N: jwk.n, E: jwk.e}, capsign.ES256)
+		if jwk.want == "" && (err != nil || alg != capsign.PS256) {
+			t.Errorf("%s: %s, %v", name, alg, err)
+		} else if jwk.want != "" {
+			mustFail(t, name, err, jwk.want)
+		}
+	}
+}
