@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -138,7 +139,8 @@ func TestErrorsOfTheSDKBecomeCodes(t *testing.T) {
 // TLS below 1.2 is not spoken.
 func TestOldTLSIsRefused(t *testing.T) {
 	server := newServer(t, aws.Options{})
-	old := httptest.NewUnstartedServer(http.NotFoundHandler())
+	var answered atomic.Bool
+	old := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { answered.Store(true) }))
 	old.Config.ErrorLog = log.New(io.Discard, "", 0)
 	old.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11,
 		Certificates: []tls.Certificate{server.Certificates().Server}}
@@ -148,4 +150,7 @@ func TestOldTLSIsRefused(t *testing.T) {
 	cfg.Endpoint = old.URL
 	_, err := Open(t.Context(), cfg)
 	mustWrap(t, "Open", err, capsign.ProviderUnavailable)
+	if answered.Load() {
+		t.Error("a request went over old TLS")
+	}
 }
