@@ -2,12 +2,7 @@ package cli_test
 
 import (
 	"context"
-	"io"
 	"log/slog"
-	"net"
-	"net/http"
-	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -31,9 +26,12 @@ import (
 //	NATS_BARE  JetStream, but no worker has ever been there
 //	NATS_MUTE  accepts connections and says nothing; NATS_MUTES is forty of those
 //	NATS_DEAD  nobody listens
-//	NATS_CLOSED, NATS_GUEST, NATS_READER
-//	           lets nobody in without a password; lets guests do nothing, and
-//	           readers anything but ask for signatures
+//	NATS_CLOSED, NATS_GUEST, NATS_READER, NATS_VIEWER
+//	           lets nobody in without a password; lets guests do nothing,
+//	           readers anything but ask for signatures, and viewers anything
+//	           but ask workers and change pools
+//	NATS_OPS, NATS_ROGUE
+//	           operators' pools, and one of hostile records: operators_test.go
 //	OTLP_GOOD  a collector, whose spans are in the file at SPANS
 func startSites(t *testing.T) []string {
 	t.Helper()
@@ -48,7 +46,8 @@ func startSites(t *testing.T) []string {
 	collector, spans := startCollector(t)
 	return []string{
 		"NATS_CLOSED=nats://" + guarded, "NATS_GUEST=nats://guest:hunter2@" + guarded,
-		"NATS_READER=nats://reader:hunter2@" + guarded,
+		"NATS_READER=nats://reader:hunter2@" + guarded, "NATS_VIEWER=nats://viewer:hunter2@" + guarded,
+		"NATS_OPS=" + startOperators(t), "NATS_ROGUE=" + startRogue(t),
 		"OTLP_GOOD=" + collector, "SPANS=" + spans,
 		"NATS_URL=" + one.URL(), "NATS_MANY=" + many.URL(), "NATS_BARE=" + bare.URL(),
 		"NATS_MUTE=" + mute, "NATS_MUTES=" + strings.Repeat(mute+",", 39) + mute, "NATS_DEAD=" + deadAddress(t),
@@ -72,8 +71,8 @@ func startBroker(t *testing.T) *embedded.Server {
 // port.
 func startGuarded(t *testing.T) string {
 	t.Helper()
-	deny := func(subject string) *server.Permissions {
-		return &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{subject}}}
+	deny := func(subjects ...string) *server.Permissions {
+		return &server.Permissions{Publish: &server.SubjectPermission{Deny: subjects}}
 	}
 	s, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
@@ -81,6 +80,7 @@ func startGuarded(t *testing.T) string {
 			{Username: "worker", Password: "hunter2"},
 			{Username: "guest", Password: "hunter2", Permissions: deny(">")},
 			{Username: "reader", Password: "hunter2", Permissions: deny("cap.job.>")},
+			{Username: "viewer", Password: "hunter2", Permissions: deny("cap.admin.>", "cap.worker.>", "$KV.CAP_POOLS.>")},
 		},
 	})
 	if err != nil {
@@ -157,15 +157,22 @@ func startWorker(t *testing.T, server *embedded.Server, pool string, provider *s
 // its test stops.
 func serve(t *testing.T, nc *nats.Conn, pool string, provider *software.Provider) *queue.Worker {
 	t.Helper()
-	worker, err := queue.Start(t.Context(), nc, queue.Config{
+	worker := start(t, nc, queue.Config{
 		Pool: pool, Provider: provider.ProviderID(), Signer: provider, Keys: keysOf(t, provider),
-		Log: slog.New(slog.DiscardHandler),
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	if pool != "idle" {
 		t.Cleanup(func() { stopWorker(t, worker) })
+	}
+	return worker
+}
+
+// start starts a worker.
+func start(t *testing.T, nc *nats.Conn, cfg queue.Config) *queue.Worker {
+	t.Helper()
+	cfg.Log = slog.New(slog.DiscardHandler)
+	worker, err := queue.Start(t.Context(), nc, cfg)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return worker
 }
@@ -189,6 +196,7 @@ func pauseTwin(t *testing.T, server *embedded.Server, provider *software.Provide
 	if err != nil {
 		t.Fatal(err)
 	}
+	twin.Class, twin.Version = original.Class, original.Version
 	twin.Pool, twin.State = "paused", capsign.Active
 	put(t, server, capsign.KeysBucket, twin.KID, twin)
 	put(t, server, capsign.PoolsBucket, "paused", capsign.Pool{
@@ -216,55 +224,4 @@ func put(t *testing.T, server *embedded.Server, bucket, name string, record inte
 	if _, err := kv.Put(t.Context(), name, data); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// muteAddress is where connections are accepted and nothing is said.
-func muteAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go io.Copy(io.Discard, conn) //nolint:errcheck // until the client gives up
-		}
-	}()
-	return "nats://" + listener.Addr().String()
-}
-
-// deadAddress is where nobody listens.
-func deadAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close() //nolint:errcheck // it has no connections
-	return "nats://" + listener.Addr().String()
-}
-
-// startCollector starts an OTLP/HTTP endpoint that appends the spans it gets,
-// as they come, to a file.
-func startCollector(t *testing.T) (url, spans string) {
-	t.Helper()
-	spans = t.TempDir() + "/spans"
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		file, err := os.OpenFile(spans, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer file.Close() //nolint:errcheck // the script sees what is missing
-		if _, err := io.Copy(file, r.Body); err != nil {
-			t.Error(err)
-		}
-	}))
-	t.Cleanup(server.Close)
-	return server.URL, spans
 }

@@ -53,14 +53,29 @@ func (a *app) fetchKeys(ctx context.Context) (*capsign.Keyring, error) {
 // denials remembers that the broker has forbidden something. The broker says so
 // beside the request, which itself only stays unanswered.
 type denials struct {
-	any atomic.Bool
+	any   atomic.Bool
+	first chan struct{} // closed with the first one
 }
 
 // onError is the connection's error handler.
 func (d *denials) onError(_ *nats.Conn, _ *nats.Subscription, err error) {
-	if errors.Is(err, nats.ErrPermissionViolation) {
-		d.any.Store(true)
+	if errors.Is(err, nats.ErrPermissionViolation) && !d.any.Swap(true) {
+		close(d.first)
 	}
+}
+
+// heed returns a context that ends with ctx or once the broker has forbidden
+// something: what it has not let through will not be answered.
+func (d *denials) heed(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-d.first:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 // explain returns err, or capsign.Denied where that is why a broker that can be

@@ -25,7 +25,7 @@ var Version = "0.1.0-dev"
 // Run obeys one command line and returns the exit status. When ctx ends, as by
 // an interrupt, it stops what it is doing and says so.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, deny: denials{first: make(chan struct{})}}
 	return a.run(ctx, args)
 }
 
@@ -81,9 +81,11 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(flagFault)
 	a.flags.register(root)
 
-	keys := a.group("keys", "Sign; show and export public keys")
-	keys.AddCommand(a.signCommand(), a.infoCommand(), a.exportCommand())
-	root.AddCommand(keys, a.verifyCommand(), a.versionCommand(), exitStatusTopic())
+	keys := a.group("keys", "Sign; show, export, make and check keys")
+	keys.AddCommand(a.signCommand(), a.infoCommand(), a.exportCommand(), a.generateCommand(), a.checkCommand())
+	pool := a.group("pool", "Show, stop and start pools")
+	pool.AddCommand(a.statusCommand(), a.pauseCommand(), a.resumeCommand())
+	root.AddCommand(keys, pool, a.verifyCommand(), a.versionCommand(), exitStatusTopic())
 	root.SetHelpCommand(helpCommand(root))
 	a.refuseUnknownShells(root)
 	a.completeFlags(root)

@@ -23,6 +23,10 @@ type problem struct {
 	// Valid and KID are verify-signature's.
 	Valid *bool  `json:"valid,omitzero"`
 	KID   string `json:"kid,omitzero"`
+	// Pool, Fallback and Checks are those of keys check.
+	Pool     string    `json:"pool,omitzero"`
+	Fallback bool      `json:"fallback,omitzero"`
+	Checks   []finding `json:"checks,omitzero"`
 	// Code is a capsign.Code or "interrupted".
 	Code    string   `json:"code"`
 	Message string   `json:"message"`
@@ -57,6 +61,9 @@ func (a *app) problem(cmd *cobra.Command, err error) problem {
 	}
 	if u, ok := errors.AsType[*unverified](err); ok {
 		p.Valid, p.KID = new(bool), printable(u.kid)
+	}
+	if u, ok := errors.AsType[*unsound](err); ok {
+		p.Pool, p.Fallback, p.Checks = u.Pool, u.Fallback, u.Checks
 	}
 	return p
 }

@@ -22,7 +22,7 @@ var exitMeanings = []struct {
 	{4, "no such pool, key or kid"},
 	{5, "the key provider needs its operator"},
 	{6, "not now; trying again is safe"},
-	{7, "it is not known whether the message was signed; signing again is safe"},
+	{7, "it is not known whether it was done; signing again is safe"},
 	{8, "the configuration cannot be used"},
 	{9, "the broker cannot be reached"},
 	{10, "a key or signature failed its check: an alarm"},
@@ -35,7 +35,8 @@ func exitStatusTopic() *cobra.Command {
 	var page strings.Builder
 	page.WriteString("The exit status says what a script may do next. With --json, an error is one\n" +
 		"object on stdout as well: code (below), message, and hint or choices where there\n" +
-		"are some; of verify-signature also valid, which is false, and kid.\n\n")
+		"are some; of verify-signature also valid, which is false, and kid; of keys check\n" +
+		"also pool and checks.\n\n")
 	for _, exit := range exitMeanings {
 		fmt.Fprintf(&page, "  %3d  %s\n", exit.status, exit.meaning)
 		if exit.status != 0 {

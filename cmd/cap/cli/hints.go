@@ -21,12 +21,24 @@ var hints = map[capsign.Code]string{
 	capsign.KIDUnknown:  "'cap keys info' lists the kids; a kid of another pool or key needs another --pool or --key.",
 
 	capsign.PassphraseIncorrect: "the pool waits for its operator; the worker's log says more.",
+	capsign.PINIncorrect:        waitsForOperator,
+	capsign.TokenLocked:         waitsForOperator,
+	capsign.PausedByOperator:    waitsForOperator,
+	capsign.KeyDisabled:         waitsForOperator,
+	capsign.ProviderDenied:      waitsForOperator,
+	capsign.CredentialsInvalid:  waitsForOperator,
+	capsign.TLSUntrusted:        waitsForOperator,
 
 	capsign.RequestExpired:      "try again, with a longer --timeout.",
 	capsign.RetriesExhausted:    "the worker's log says why; then try again.",
 	capsign.QueueUnavailable:    "try again in a moment.",
 	capsign.ProviderTimeout:     "try again in a moment; the worker's log says more.",
 	capsign.ProviderUnavailable: "try again in a moment; the worker's log says more.",
+	capsign.ProviderHung:        mayPass,
+	capsign.TokenAbsent:         mayPass,
+	capsign.Throttled:           mayPass,
+	capsign.AuditUnavailable:    mayPass,
+	capsign.NoWorker:            startOne,
 
 	capsign.ResultTimeout:  "is a worker of this pool running? Signing again is safe.",
 	capsign.OutcomeUnknown: "signing again is safe: nobody has seen a signature of this request.",
@@ -34,6 +46,14 @@ var hints = map[capsign.Code]string{
 	capsign.Integrity: "use neither the key nor the signature; tell the pool's operator.",
 	capsign.Internal:  "please report it, with the output of 'cap version'.",
 }
+
+// What several codes have in common.
+const (
+	waitsForOperator = "the pool waits for its operator; 'cap pool status' says why."
+	mayPass          = "try again in a moment; 'cap pool status' says more."
+	startOne         = "start one: 'systemctl start cap-worker', or 'worker'."
+	noneRunning      = "No worker of the pool is running; " + startOne
+)
 
 // hint returns what a person can do about err, or "".
 func (a *app) hint(cmd *cobra.Command, err error) string {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/capsign/cap/capsign"
@@ -12,6 +11,14 @@ var providerNotes = map[string]string{
 	capsign.ProviderSoftware: "a key file on the worker's machine",
 	capsign.ProviderPKCS11:   "an HSM, TPM or token behind PKCS#11",
 	capsign.ProviderCloudKMS: "a cloud's key management service",
+}
+
+// budgetNotes say which latency budget a class of keys has.
+var budgetNotes = map[capsign.Class]string{
+	capsign.ClassSoftware: " (95 of 100 signatures within 50 ms)",
+	capsign.ClassToken:    " (95 of 100 signatures within 50 ms)",
+	capsign.ClassChip:     " (95 of 100 signatures within 1 s)",
+	capsign.ClassCloud:    " (95 of 100 signatures within 150 ms)",
 }
 
 // text lays an overview out for a terminal of 80 columns, on which a kid takes
@@ -44,18 +51,7 @@ func (o overview) text() string {
 
 // write writes a pool's lines.
 func (p poolSummary) write(page *strings.Builder) {
-	line(page, "pool", p.Pool)
-	provider := p.Provider
-	if note := providerNotes[provider]; note != "" {
-		provider += " (" + note + ")"
-	}
-	line(page, "provider", provider)
-	if p.Code != "" {
-		line(page, "state", string(p.State)+" ("+string(p.Code)+")")
-		line(page, "", p.Code.Sentence())
-	} else {
-		line(page, "state", string(p.State))
-	}
+	p.writeState(page)
 	if p.CurrentKID != "" {
 		line(page, "current kid", p.CurrentKID)
 	}
@@ -64,14 +60,14 @@ func (p poolSummary) write(page *strings.Builder) {
 // write writes a key version's lines.
 func (k keySummary) write(page *strings.Builder) {
 	line(page, "key", k.KeyName)
+	line(page, "  version", k.Version)
 	line(page, "  alg", string(k.Alg))
+	line(page, "  class", string(k.Class)+budgetNotes[k.Class])
+	if k.Backend != "" {
+		line(page, "  backend", k.Backend)
+	}
 	line(page, "  state", string(k.State))
 	line(page, "  kid", k.KID)
 	line(page, "  spki sha256", k.SPKISHA256)
 	line(page, "  jwk", k.Thumbprint)
-}
-
-// line writes one value with its label.
-func line(page *strings.Builder, label, value string) {
-	fmt.Fprintf(page, "%-13s  %s\n", label, value)
 }
