@@ -62,7 +62,12 @@ func newClient(ctx context.Context, cfg Config) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &client{kms: newKMS(shared, cfg.Endpoint, pool), pool: pool, ref: ref, cfg: cfg, log: log}, nil
+	service := newKMS(shared, cfg.Endpoint, pool)
+	if set := service.Options().EndpointOptions; cfg.Endpoint != "" &&
+		(set.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled || set.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled) {
+		return nil, fmt.Errorf("awskms: endpoint beside a wish for another of aws: %w", capsign.ConfigInvalid)
+	}
+	return &client{kms: service, pool: pool, ref: ref, cfg: cfg, log: log}, nil
 }
 
 // checkEndpoint accepts an https URL of a host, and an http URL of one on

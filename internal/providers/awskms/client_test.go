@@ -77,6 +77,19 @@ func TestEndpointsOfTheEnvironmentAreIgnored(t *testing.T) {
 	}
 }
 
+// Nobody who asks for AWS's FIPS endpoints is sent elsewhere in silence.
+func TestFIPSEndpointsAreKept(t *testing.T) {
+	server := newServer(t, aws.Options{})
+	addKey(t, server, testAlias, aws.P256, nil)
+	for _, name := range []string{"AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"} {
+		t.Setenv(name, "true")
+		_, err := Open(t.Context(), configFor(server, testAlias))
+		mustWrap(t, "Open with "+name, err, capsign.ConfigInvalid)
+		t.Setenv(name, "")
+	}
+	mustSign(t, open(t, configFor(server, testAlias)), "", 5*time.Second)
+}
+
 // What goes over plain http is signed with credentials that are none.
 func TestRealCredentialsStayAwayFromHTTP(t *testing.T) {
 	for key, want := range map[string]capsign.Code{"loopback": "", "AKIDEXAMPLE": capsign.CredentialsInvalid} {

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"errors"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -220,4 +221,26 @@ func TestClosedProviderSignsNothing(t *testing.T) {
 	must(t, provider.Close())
 	must(t, provider.Close())
 	mustNotSign(t, provider, time.Second, capsign.ProviderUnavailable)
+}
+
+// What Open starts, Close ends.
+func TestCloseLeavesNothingBehind(t *testing.T) {
+	for name, options := range map[string]aws.Options{"HTTP2": {}, "HTTP1": {HTTP1: true}} {
+		server := newServer(t, options)
+		addKey(t, server, testAlias, aws.P256, nil)
+		before := runtime.NumGoroutine()
+		for range 3 {
+			provider, err := Open(t.Context(), configFor(server, testAlias))
+			must(t, err)
+			signAtOnce(t, provider, 16, 5*time.Second)
+			must(t, provider.Close())
+			_, err = Open(t.Context(), configFor(server, "alias/nobody"))
+			mustWrap(t, "Open", err, capsign.KeyUnknown)
+		}
+		for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %d goroutines became %d", name, before, runtime.NumGoroutine())
+			}
+		}
+	}
 }
