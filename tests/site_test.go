@@ -53,6 +53,7 @@ var built bool
 type site struct {
 	t     *testing.T
 	dir   string
+	env   []string // beside the test's own environment
 	port  int
 	kills int
 
@@ -127,6 +128,7 @@ func (s *site) run(name, command string, args ...string) {
 	defer log.Close()
 	process := exec.Command(filepath.Join(commands(s.t), command), args...)
 	process.Stdout, process.Stderr, process.Dir = log, log, s.dir
+	process.Env = append(os.Environ(), s.env...)
 	if err := process.Start(); err != nil {
 		s.t.Fatal(err)
 	}

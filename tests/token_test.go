@@ -1,0 +1,345 @@
+//go:build cgo
+
+package tests
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/capsign/cap/capsign"
+	"github.com/capsign/cap/internal/providers/pkcs11/p11test"
+)
+
+// pinVariable is the environment variable that the tests' workers read PINs from.
+const pinVariable = "CAP_TEST_PIN"
+
+// tokenRequests is how many requests the token tests send.
+const tokenRequests = 2000
+
+// writeTokenConfig writes a worker's configuration for the key cap-signing on a
+// token and returns its path.
+func (s *site) writeTokenConfig(tok *p11test.Token) string {
+	s.t.Helper()
+	path := filepath.Join(s.dir, "token.yaml")
+	text := fmt.Sprintf("key:\n  provider: pkcs11\n  sign_timeout: 1s\n  pkcs11:\n    module: %q\n    token_label: %q\n"+
+		"    pin_env: %s\n    key_label: cap-signing\n    init_args: %q\nqueue:\n  bulk_ack_wait: 1s\n",
+		tok.Module, tok.Label, pinVariable, tok.InitArgs)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return path
+}
+
+// runTokenWorker starts a worker of a token's and does not wait for it.
+func (s *site) runTokenWorker(name, conf string) {
+	s.t.Helper()
+	s.run(name, "worker", "--config", conf, "--nats", s.url(), "--data", filepath.Join(s.dir, "data-"+name))
+}
+
+// exit waits until a process ends and returns its status.
+func (s *site) exit(name string) int {
+	s.t.Helper()
+	s.mu.Lock()
+	process := s.processes[name]
+	delete(s.processes, name)
+	s.mu.Unlock()
+	timer := time.AfterFunc(30*time.Second, func() { _ = process.Process.Kill() })
+	defer timer.Stop()
+	_ = process.Wait() // the status says it all
+	return process.ProcessState.ExitCode()
+}
+
+// awaitState waits until the pool's record says so.
+func (s *site) awaitState(state capsign.PoolState) {
+	s.t.Helper()
+	nc := s.connect()
+	defer nc.Close()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		pools, err := capsign.FetchPools(s.t.Context(), nc)
+		if err == nil && pools["default"].State == state {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("the pool says %+v, %v; want %s", pools["default"], err, state)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// TestWrongPINCostsTheFleetOneLogin starts eight workers at once, then ten more
+// one after the other, with a PIN that is wrong.
+func TestWrongPINCostsTheFleetOneLogin(t *testing.T) {
+	chaos := p11test.WithChaos(t, p11test.SoftHSM(t))
+	chaos.Generate(t, capsign.ES256, "cap-signing", "01")
+	site := newSite(t)
+	site.startServer()
+	conf := site.writeTokenConfig(chaos.Token)
+	site.env = append(chaos.Env(), pinVariable+"="+p11test.WrongPIN)
+	logins := chaos.Count(t, "C_Login")
+	start := func(name string) {
+		site.runTokenWorker(name, conf)
+	}
+	for i := range 8 {
+		start(fmt.Sprint("fleet", i))
+	}
+	for i := range 8 {
+		if status := site.exit(fmt.Sprint("fleet", i)); status != 5 {
+			t.Errorf("worker %d exits with %d, want 5", i, status)
+		}
+	}
+	for i := range 10 {
+		start("again")
+		if status := site.exit("again"); status != 5 {
+			t.Errorf("restart %d exits with %d, want 5", i, status)
+		}
+	}
+	if n := chaos.Count(t, "C_Login") - logins; n != 1 {
+		t.Errorf("%d logins, want 1", n)
+	}
+	began := time.Now()
+	if _, errs, status := site.sign(); status != 5 || !strings.Contains(errs, "pin_incorrect") {
+		t.Errorf("cap keys sign: status %d: %s", status, errs)
+	}
+	if waited := time.Since(began); waited > 2*time.Second {
+		t.Errorf("the client was told after %v", waited)
+	}
+
+	if out, errs, status := runCap(t, site.dir, "pool", "resume", "default", "--nats", site.url()); status != 0 {
+		t.Fatalf("cap pool resume: status %d: %s%s", status, out, errs)
+	}
+	site.env = append(chaos.Env(), pinVariable+"="+chaos.PIN)
+	start("right")
+	site.awaitWorkers(1)
+	if _, errs, status := site.sign(); status != 0 {
+		t.Errorf("after the resume: status %d: %s", status, errs)
+	}
+	site.mustKeepSilent(p11test.WrongPIN, chaos.PIN, "CKR_")
+}
+
+// sign has the cap command sign a message through the site's pool.
+func (s *site) sign() (stdout, stderr string, status int) {
+	s.t.Helper()
+	if err := os.WriteFile(filepath.Join(s.dir, "msg"), []byte("hello"), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(s.dir, "sig")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.t.Fatal(err)
+	}
+	return runCap(s.t, s.dir, "keys", "sign", "--in", "msg", "--out", "sig", "--nats", s.url())
+}
+
+// awaitWorkers waits until so many workers are ready.
+func (s *site) awaitWorkers(n int) {
+	s.t.Helper()
+	nc := s.connect()
+	defer nc.Close()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		workers, err := capsign.FetchWorkers(s.t.Context(), nc, "default")
+		ready := 0
+		for _, w := range workers {
+			if w.State == capsign.PoolReady {
+				ready++
+			}
+		}
+		if ready >= n {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("workers %+v, %v; want %d", workers, err, n)
+		}
+	}
+}
+
+// mustKeepSilent says that no process of the site's wrote any of the texts.
+func (s *site) mustKeepSilent(texts ...string) {
+	s.t.Helper()
+	logs, err := filepath.Glob(filepath.Join(s.dir, "*.log"))
+	if err != nil || len(logs) == 0 {
+		s.t.Fatalf("no logs: %v", err)
+	}
+	for _, path := range logs {
+		log, err := os.ReadFile(path)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for _, text := range texts {
+			if strings.Contains(string(log), text) {
+				s.t.Errorf("%s contains %q", filepath.Base(path), text)
+			}
+		}
+	}
+}
+
+// TestTokenThatBreaksLosesNothing breaks a token behind a socket in the middle
+// of a load: its server is killed and started again, and frozen for so long
+// that the worker replaces itself.
+func TestTokenThatBreaksLosesNothing(t *testing.T) {
+	token := p11test.SoftHSM(t)
+	token.Generate(t, capsign.ES256, "cap-signing", "01")
+	remote := p11test.P11Kit(t, token)
+	site := newSite(t)
+	site.startServer()
+	site.env = append(remote.Env(), pinVariable+"="+remote.PIN)
+	site.runTokenWorker("a", site.writeTokenConfig(remote.Token))
+	site.awaitWorkers(1)
+	outlives(t, site, []breakage{
+		{"killed", remote.Kill, remote.Restart, 2 * time.Second},
+		{"frozen", remote.Stop, remote.Cont, 6 * time.Second},
+		{"restarted", remote.Kill, remote.Restart, 0},
+	})
+	log, err := os.ReadFile(filepath.Join(site.dir, "a.log"))
+	if err != nil || !strings.Contains(string(log), "starting anew") {
+		t.Errorf("the worker with a hung module was not replaced: %v", err)
+	}
+}
+
+// TestModuleThatHangsLosesNothing has calls into the module hang and then
+// return, and fail as a token's that was pulled out.
+func TestModuleThatHangsLosesNothing(t *testing.T) {
+	chaos := p11test.WithChaos(t, p11test.SoftHSM(t))
+	chaos.Generate(t, capsign.Ed25519, "cap-signing", "01")
+	site := newSite(t)
+	site.startServer()
+	site.env = append(chaos.Env(), pinVariable+"="+chaos.PIN)
+	site.runTokenWorker("a", site.writeTokenConfig(chaos.Token))
+	site.awaitWorkers(1)
+	rule := func(rule string) func(testing.TB) {
+		return func(t testing.TB) { t.Helper(); chaos.Rule(t, rule) }
+	}
+	outlives(t, site, []breakage{
+		{"short hang", rule("C_Sign hang"), chaos.Clear, 500 * time.Millisecond},
+		{"long hang", rule("C_Sign hang"), chaos.Clear, 5 * time.Second},
+		{"pulled out", rule("any rv=0x32"), chaos.Clear, 2 * time.Second},
+		{"device errors", rule("C_Sign rv=0x30 count=40"), chaos.Clear, time.Second},
+	})
+}
+
+// breakage is one way to break a token for a while.
+type breakage struct {
+	name        string
+	break_, end func(testing.TB)
+	lasts       time.Duration
+}
+
+// outlives signs tokenRequests messages while the token breaks in one way after
+// the other. All must be signed once, and signing must go on within five seconds
+// of the token's return.
+func outlives(t *testing.T, site *site, breakages []breakage) {
+	nc := site.connect()
+	released := countReleases(t, nc)
+	client, err := capsign.NewClient(t.Context(), nc, capsign.ClientConfig{Pack: 1, Window: 32, Timeout: 2 * time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	ctx, done := context.WithCancel(t.Context())
+	var signed atomic.Int64
+	var breaking sync.WaitGroup
+	breaking.Go(func() {
+		share := tokenRequests / int64(len(breakages)+1)
+		for i, b := range breakages {
+			until(ctx, func() bool { return signed.Load() >= share*int64(i+1)/2 })
+			b.break_(t)
+			time.Sleep(b.lasts)
+			b.end(t)
+			site.kills++
+			before, back := signed.Load(), time.Now()
+			until(ctx, func() bool { return signed.Load() > before })
+			if waited := time.Since(back); waited > 5*time.Second {
+				t.Errorf("%s: signing went on %v after the token was back", b.name, waited)
+			} else {
+				t.Logf("%s for %v: signing went on after %v", b.name, b.lasts, waited.Round(time.Millisecond))
+			}
+		}
+	})
+	for outcome, err := range client.SignAll(t.Context(), slowly(ctx, tokenRequests)) {
+		if err != nil {
+			t.Errorf("item %s: %v", outcome.Ref, err)
+		}
+		signed.Add(1)
+	}
+	done()
+	breaking.Wait()
+	released.check(t)
+	site.checkOneResultPerRequest(tokenRequests)
+	site.checkAudit(tokenRequests)
+}
+
+// slowly returns n different messages, some 200 in a second, so that the load
+// lasts as long as what is done to it.
+func slowly(ctx context.Context, n int) func(yield func(capsign.Item) bool) {
+	return func(yield func(capsign.Item) bool) {
+		ticker := time.NewTicker(5 * time.Millisecond)
+		defer ticker.Stop()
+		for item := range numbered(n) {
+			select {
+			case <-ticker.C:
+			case <-ctx.Done():
+				return
+			}
+			if !yield(item) {
+				return
+			}
+		}
+	}
+}
+
+// until waits for a condition, or for the end of ctx.
+func until(ctx context.Context, ok func() bool) {
+	for !ok() && ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// TestSameMaterialSameKID imports one key under one label into two tokens.
+func TestSameMaterialSameKID(t *testing.T) {
+	private := p256PEM(t)
+	var kids []string
+	for range 2 {
+		token := p11test.SoftHSM(t)
+		token.Import(t, private, "cap-signing", "01")
+		site := newSite(t)
+		site.startServer()
+		site.env = append(token.Env(), pinVariable+"="+token.PIN)
+		site.runTokenWorker("a", site.writeTokenConfig(token))
+		site.awaitWorkers(1)
+		pools, err := capsign.FetchPools(t.Context(), site.connect())
+		if err != nil {
+			t.Fatal(err)
+		}
+		kids = append(kids, pools["default"].Current["cap-signing"])
+	}
+	if kids[0] == "" || kids[0] != kids[1] {
+		t.Errorf("kids %q", kids)
+	}
+}
+
+// p256PEM returns a new P-256 private key as PKCS#8.
+func p256PEM(t *testing.T) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
