@@ -133,10 +133,8 @@ func callWith[T any](ctx context.Context, op string, c *client, policy retry.Pol
 	defer cancel()
 	var answer T
 	err := policy.Do(ctx, func(ctx context.Context) error {
-		l, err := c.acquire()
-		if err != nil {
-			return refuse(op, err)
-		}
+		l := c.acquire()
+		var err error
 		answer, err = rpc(ctx, l.sdk)
 		c.release(ctx, l, err)
 		return refuse(op, codeOf(ctx, err))
@@ -156,15 +154,12 @@ func withTimeout(ctx context.Context, timeout time.Duration) (context.Context, c
 	return context.WithTimeout(ctx, timeout)
 }
 
-// acquire returns the connection to call over.
-func (c *client) acquire() (*link, error) {
+// acquire returns the connection to call over. On a closed one, calls fail.
+func (c *client) acquire() *link {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
-		return nil, capsign.ProviderUnavailable
-	}
 	c.link.calls++
-	return c.link, nil
+	return c.link
 }
 
 // release takes note of how a call over l ended, and replaces l where it has gone
@@ -172,12 +167,9 @@ func (c *client) acquire() (*link, error) {
 func (c *client) release(ctx context.Context, l *link, err error) {
 	c.mu.Lock()
 	l.calls--
-	switch {
-	case !errors.Is(ctx.Err(), context.DeadlineExceeded):
-		if ctx.Err() == nil || err == nil {
-			l.timeouts = 0
-		}
-	case err != nil:
+	if err == nil || ctx.Err() == nil {
+		l.timeouts = 0 // there was an answer
+	} else if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		l.timeouts++
 	}
 	if l == c.link && !c.closed && l.timeouts >= silentAfter && time.Since(l.born) >= minLinkAge {

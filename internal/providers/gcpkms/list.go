@@ -2,7 +2,6 @@ package gcpkms
 
 import (
 	"context"
-	"slices"
 
 	kms "cloud.google.com/go/kms/apiv1"
 	"cloud.google.com/go/kms/apiv1/kmspb"
@@ -11,7 +10,7 @@ import (
 	"github.com/capsign/cap/capsign"
 )
 
-// versions returns the resource names of the versions to hold, oldest first: the
+// versions returns the resource names of the versions to hold, in any order: the
 // pinned one, or those that are enabled.
 func (k keyPath) versions(ctx context.Context, op string, c *client) ([]string, error) {
 	if k.pinned != "" {
@@ -31,8 +30,8 @@ func (k keyPath) versions(ctx context.Context, op string, c *client) ([]string, 
 	return nil, refuse(op, capsign.KeyUnknown)
 }
 
-// list returns the resource names of the key's versions that pass KMS's filter,
-// oldest first.
+// list returns the resource names of the key's versions that pass KMS's filter; an
+// empty one passes all.
 func (k keyPath) list(ctx context.Context, op string, c *client, filter string) ([]string, error) {
 	listed, err := call(ctx, op, c, func(ctx context.Context, sdk *kms.KeyManagementClient) ([]*kmspb.CryptoKeyVersion, error) {
 		var out []*kmspb.CryptoKeyVersion
@@ -52,18 +51,11 @@ func (k keyPath) list(ctx context.Context, op string, c *client, filter string) 
 		return nil, err
 	}
 	var resources []string
-	numbers := make(map[string]int)
 	for _, v := range listed {
-		n, ok := k.number(v.GetName())
-		if !ok {
+		if _, ok := k.number(v.GetName()); !ok {
 			return nil, refuse(op, capsign.Integrity)
 		}
-		if filter != "" && v.GetState() != kmspb.CryptoKeyVersion_ENABLED {
-			continue // a KMS that does not know the filter
-		}
-		numbers[v.GetName()] = n
 		resources = append(resources, v.GetName())
 	}
-	slices.SortFunc(resources, func(a, b string) int { return numbers[a] - numbers[b] })
-	return slices.Compact(resources), nil
+	return resources, nil
 }

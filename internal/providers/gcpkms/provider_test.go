@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -148,6 +149,8 @@ func TestOpenRefuses(t *testing.T) {
 		"key in another ring":      {func(cfg *Config) { cfg.Key = "../other/cryptoKeys/" + keyID }, capsign.ConfigInvalid},
 		"version with a path":      {func(cfg *Config) { cfg.Version = "1/2" }, capsign.ConfigInvalid},
 		"version zero":             {func(cfg *Config) { cfg.Version = "0" }, capsign.ConfigInvalid},
+		"version beyond any":       {func(cfg *Config) { cfg.Version = "99999999999999999999" }, capsign.ConfigInvalid},
+		"project too long":         {func(cfg *Config) { cfg.Project = strings.Repeat("p", 64) }, capsign.ConfigInvalid},
 		"no key name":              {func(cfg *Config) { cfg.KeyName = "" }, capsign.ConfigInvalid},
 		"plaintext over a network": {func(cfg *Config) { cfg.Endpoint = "http://192.0.2.1:8080" }, capsign.ConfigInvalid},
 		"no scheme":                {func(cfg *Config) { cfg.Endpoint = "127.0.0.1:8080" }, capsign.ConfigInvalid},
@@ -204,12 +207,20 @@ func TestDisabledVersionSignsNoMore(t *testing.T) {
 	}
 }
 
-func TestSignAfterClose(t *testing.T) {
+func TestClosedProviderRefuses(t *testing.T) {
 	server := newServer(t, gcp.Options{Plaintext: true}, gcp.Ed25519)
 	provider := openKey(t, newConfig(server))
 	must(t, provider.Close())
-	if _, err := provider.Sign(t.Context(), "", nil); !errors.Is(err, capsign.ProviderUnavailable) {
-		t.Errorf("Sign after Close: %v, want %v", err, capsign.ProviderUnavailable)
+	before := server.Faults.Calls("")
+	_, err := provider.Sign(t.Context(), "", nil)
+	mustFail(t, "Sign", err, capsign.ProviderUnavailable)
+	if want := "gcpkms: sign after close: provider_unavailable"; err.Error() != want {
+		t.Errorf("Sign: %q, want %q", err, want)
+	}
+	_, err = provider.Generate(t.Context())
+	mustFail(t, "Generate", err, capsign.ProviderUnavailable)
+	if n := server.Faults.Calls("") - before; n != 0 {
+		t.Errorf("%d calls after Close", n)
 	}
 }
 
