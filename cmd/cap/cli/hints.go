@@ -34,10 +34,10 @@ var hints = map[capsign.Code]string{
 	capsign.QueueUnavailable:    "try again in a moment.",
 	capsign.ProviderTimeout:     "try again in a moment; the worker's log says more.",
 	capsign.ProviderUnavailable: "try again in a moment; the worker's log says more.",
-	capsign.ProviderHung:        mayPass,
-	capsign.TokenAbsent:         mayPass,
-	capsign.Throttled:           mayPass,
-	capsign.AuditUnavailable:    mayPass,
+	capsign.ProviderHung:        soonOver,
+	capsign.TokenAbsent:         soonOver,
+	capsign.Throttled:           soonOver,
+	capsign.AuditUnavailable:    soonOver,
 	capsign.NoWorker:            startOne,
 
 	capsign.ResultTimeout:  "is a worker of this pool running? Signing again is safe.",
@@ -50,7 +50,7 @@ var hints = map[capsign.Code]string{
 // What several codes have in common.
 const (
 	waitsForOperator = "the pool waits for its operator; 'cap pool status' says why."
-	mayPass          = "try again in a moment; 'cap pool status' says more."
+	soonOver         = "try again in a moment; 'cap pool status' says more."
 	startOne         = "start one: 'systemctl start cap-worker', or 'worker'."
 	noneRunning      = "No worker of the pool is running; " + startOne
 )
