@@ -73,7 +73,7 @@ func TestSilentConnectionsAreReplaced(t *testing.T) {
 			cfg.Endpoint = "https://" + proxy.Addr()
 			provider := open(t, cfg)
 			signAtOnce(t, provider, 8, 2*time.Second)
-			time.Sleep(minAge - time.Since(provider.client.pool.current.Load().since))
+			provider.client.pool.current.Load().since = time.Now().Add(-minAge)
 			before := proxy.Accepted()
 
 			proxy.Stall()
@@ -141,7 +141,7 @@ func TestConnectionsAreReplacedOncePerSecondAtMost(t *testing.T) {
 	var lines countingHandler
 	cfg.Log = slog.New(&lines)
 	provider := open(t, cfg)
-	time.Sleep(minAge)
+	provider.client.pool.current.Load().since = time.Now().Add(-minAge)
 	server.Faults.Set(fault.Fault{Kind: fault.Hang, Method: "Sign"})
 	var callers sync.WaitGroup
 	for range 64 {
