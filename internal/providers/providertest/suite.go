@@ -81,6 +81,7 @@ func (cfg Config) callers() int { return cmp.Or(cfg.Callers, 64) }
 
 // Run holds a provider to the contract of [providers.Provider].
 func Run(t *testing.T, cfg Config) {
+	cfg.recordAtEnd(t)
 	for _, clause := range []struct {
 		name string
 		hold func(*testing.T, Config)
