@@ -79,7 +79,7 @@ func (c *client) generate(ctx context.Context) (version, error) {
 
 // firstFree returns the number of the first version that does not exist.
 func (c *client) firstFree(ctx context.Context) (int, error) {
-	for n := 1; ; n++ {
+	for n := 1; n <= maxVersions; n++ {
 		_, err := c.fetch(ctx, "generate", c.ref.version(n))
 		switch {
 		case errors.Is(err, capsign.KeyUnknown):
@@ -88,6 +88,7 @@ func (c *client) firstFree(ctx context.Context) (int, error) {
 			return 0, err
 		}
 	}
+	return 0, fmt.Errorf("awskms: generate: too many versions: %w", capsign.KeyAmbiguous)
 }
 
 // createKey makes a key, tagged as version n, and returns its reference.

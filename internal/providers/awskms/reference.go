@@ -91,12 +91,16 @@ func (r reference) accepts(keyARN string) (id string, ok bool) {
 	return id, ok
 }
 
+// maxVersions bounds the counting of a key's versions, whatever the service
+// answers.
+const maxVersions = 1000
+
 // lookUp returns the versions that the key has at the moment, oldest first,
 // without those that are disabled while a later one is not.
 func (c *client) lookUp(ctx context.Context, op string) ([]version, error) {
 	var found []version
 	var unusable error // why the last version so far cannot be used
-	for n := 1; n == 1 || c.ref.alias != ""; n++ {
+	for n := 1; n == 1 || c.ref.alias != "" && n <= maxVersions; n++ {
 		v, err := c.fetch(ctx, op, c.ref.version(n))
 		switch {
 		case n > 1 && errors.Is(err, capsign.KeyUnknown):

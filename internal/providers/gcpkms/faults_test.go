@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -232,6 +233,21 @@ func TestCredentialsThatCannotBeUsed(t *testing.T) {
 		_, err := Open(t.Context(), newConfig(server))
 		mustFail(t, name, err, capsign.CredentialsInvalid)
 	}
+}
+
+// The SDK's search for credentials takes no context, and may wait for a metadata
+// server, or as here for a file.
+func TestSearchForCredentialsIsBounded(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "fifo")
+	must(t, syscall.Mkfifo(file, 0o600))
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", file)
+	_, err := findCredentials(within(t, 50*time.Millisecond))
+	if !errors.Is(err, capsign.ProviderTimeout) {
+		t.Errorf("findCredentials = %v, want %v", err, capsign.ProviderTimeout)
+	}
+	writer, err := os.OpenFile(file, os.O_WRONLY, 0) // ends the search
+	must(t, err)
+	must(t, writer.Close())
 }
 
 // failingTokens is a token server that fails.

@@ -2,6 +2,8 @@ package gcpkms
 
 import (
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"errors"
@@ -9,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"cloud.google.com/go/kms/apiv1/kmspb"
 
 	"github.com/capsign/cap/capsign"
 	"github.com/capsign/cap/internal/kmstest/gcp"
@@ -135,6 +139,12 @@ func TestOpenRefuses(t *testing.T) {
 		_, err = server.AddKey("twice", gcp.PSS3072, private)
 		must(t, err)
 	}
+	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	for name, alg := range map[string]gcp.Algorithm{"bitcoin": kmspb.CryptoKeyVersion_EC_SIGN_SECP256K1_SHA256, "liar": gcp.P384} {
+		_, err = server.AddKey(name, alg, p256)
+		must(t, err)
+	}
 	for name, test := range map[string]struct {
 		change func(*Config)
 		want   capsign.Code
@@ -145,6 +155,8 @@ func TestOpenRefuses(t *testing.T) {
 		"no version":               {func(cfg *Config) { cfg.Key = "empty" }, capsign.KeyUnknown},
 		"no enabled version":       {func(cfg *Config) { cfg.Key = "disabled" }, capsign.KeyDisabled},
 		"one key in two versions":  {func(cfg *Config) { cfg.Key = "twice" }, capsign.KeyAmbiguous},
+		"an algorithm cap has not": {func(cfg *Config) { cfg.Key = "bitcoin" }, capsign.UnsupportedAlg},
+		"a key of another type":    {func(cfg *Config) { cfg.Key = "liar" }, capsign.Integrity},
 		"no project":               {func(cfg *Config) { cfg.Project = "" }, capsign.ConfigInvalid},
 		"key in another ring":      {func(cfg *Config) { cfg.Key = "../other/cryptoKeys/" + keyID }, capsign.ConfigInvalid},
 		"version with a path":      {func(cfg *Config) { cfg.Version = "1/2" }, capsign.ConfigInvalid},

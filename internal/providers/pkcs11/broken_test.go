@@ -30,6 +30,13 @@ func TestBrokenFunctionLists(t *testing.T) {
 	}
 }
 
+func TestOnlyWhatDefinesTheFunctionListIsLoaded(t *testing.T) {
+	const caller = `unsigned long C_GetFunctionList(void **); unsigned long call(void **l) { return C_GetFunctionList(l); }`
+	if exportsFunctionList(compile(t, caller)) {
+		t.Error("a library that needs C_GetFunctionList was taken for one that has it")
+	}
+}
+
 // compile returns the path of a library of the source.
 func compile(t *testing.T, source string) string {
 	t.Helper()

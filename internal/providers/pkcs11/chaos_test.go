@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -235,6 +236,51 @@ func TestLockedTokenIsLatched(t *testing.T) {
 	cfg.Guard = newOneLogin() // an operator has resumed the pool
 	mustSign(t, opened(t, cfg), "")
 	mustSign(t, p, "")
+}
+
+// A process that is logged in is let in with any PIN: who comes after a failure
+// is logged out first, and who cannot prove its PIN does not come in.
+func TestLoginIsProved(t *testing.T) {
+	chaos, cfg := chaotic(t)
+	p := opened(t, cfg)
+	chaos.Rule(t, "C_Sign rv=0xA4 count=1")
+	mustFail(t, p, capsign.TokenLocked) // still logged in
+	wrong := cfg
+	wrong.PIN, wrong.Guard = []byte(p11test.WrongPIN), newOneLogin()
+	mustNotOpen(t, wrong, capsign.PINIncorrect)
+	chaos.Rule(t, "C_Login rv=0x100")
+	cfg.Guard = newOneLogin()
+	mustNotOpen(t, cfg, capsign.ProviderUnavailable)
+}
+
+// While one caller mends a module that is known to be broken, the others are
+// not kept waiting.
+func TestOthersDoNotWaitForAMendingCaller(t *testing.T) {
+	chaos, cfg := chaotic(t)
+	p := opened(t, cfg)
+	chaos.Rule(t, "any rv=0x30")
+	mustFail(t, p, capsign.ProviderUnavailable)
+	chaos.Rule(t, "C_Initialize delay_ms=700")
+	var mending sync.WaitGroup
+	var seen atomic.Bool
+	mending.Go(func() {
+		for !seen.Load() {
+			mustFail(t, p, capsign.ProviderUnavailable)
+		}
+	})
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	for chaos.Inside(t, "C_Initialize") == 0 {
+		<-again.C
+	}
+	start := time.Now()
+	mustFail(t, p, capsign.ProviderUnavailable)
+	if took := time.Since(start); took > 300*time.Millisecond {
+		t.Errorf("refused after %v, want at once", took)
+	}
+	seen.Store(true)
+	mending.Wait()
+	chaos.Clear(t)
 }
 
 func TestLockMetWhileSigningIsTold(t *testing.T) {

@@ -252,5 +252,5 @@ func (t *token) loginAgain(ctx context.Context) error {
 	if code := t.latched.Load(); code != nil {
 		return *code
 	}
-	return t.login(ctx, t.pin, t.guard)
+	return t.login(ctx, t.pin, true, t.guard)
 }

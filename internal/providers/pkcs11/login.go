@@ -71,10 +71,12 @@ func (t *token) logout(ctx context.Context, th *thread) error {
 
 // login logs in through the guard. It tries the PIN once at the most, and not
 // at all after a failure. Its errors carry nothing of the guard's but the code.
-func (t *token) login(ctx context.Context, pin []byte, guard LoginGuard) error {
+// Where it is this process that is logged in already, that counts as success
+// for a PIN that the token has proved.
+func (t *token) login(ctx context.Context, pin []byte, proved bool, guard LoginGuard) error {
 	err := guard.Login(ctx, t.id(), func(ctx context.Context) error {
 		err := t.m.control.run(ctx, t.m.limit, &job{
-			work: func(th *thread) error { return t.loginOn(ctx, th, pin) },
+			work: func(th *thread) error { return t.loginOn(ctx, th, pin, proved) },
 			late: func(err error) { t.lateFailure(ctx, err, guard) },
 			done: make(chan struct{}),
 		})
@@ -96,7 +98,7 @@ func (t *token) login(ctx context.Context, pin []byte, guard LoginGuard) error {
 
 // loginOn logs in on the control thread, unless the token's flags say that it
 // would be no use, or the last try before it locks.
-func (t *token) loginOn(ctx context.Context, th *thread, pin []byte) error {
+func (t *token) loginOn(ctx context.Context, th *thread, pin []byte, proved bool) error {
 	seen, err := t.m.lookAt(ctx, th, t.slot)
 	if err != nil {
 		return err
@@ -113,7 +115,7 @@ func (t *token) loginOn(ctx context.Context, th *thread, pin []byte) error {
 	err = t.m.enter(ctx, th, "C_Login", func() error {
 		return t.m.lib.Login(p11.SessionHandle(t.anchor), p11.CKU_USER, string(pin))
 	})
-	if isRV(err, rvAlreadyLoggedIn) {
+	if proved && isRV(err, rvAlreadyLoggedIn) {
 		return nil
 	}
 	t.latch(codeOf(err))

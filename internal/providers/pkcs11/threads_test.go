@@ -51,6 +51,21 @@ func TestHungCallsAreToldFromLateOnes(t *testing.T) {
 	})
 }
 
+func TestNothingIsDoneForWhoHasLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ts := newThreads(1)
+		synctest.Wait() // the thread waits for jobs
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		done := false
+		err := ts.do(ctx, time.Second, func(*thread) error { done = true; return nil })
+		ts.stop()
+		if !errors.Is(err, capsign.ProviderTimeout) || done {
+			t.Errorf("%v, done %t", err, done)
+		}
+	})
+}
+
 // A job of several calls may take longer than the limit of one.
 func TestTheLimitIsOfOneCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

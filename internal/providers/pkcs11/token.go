@@ -137,7 +137,7 @@ func (t *token) admit(ctx context.Context, cfg Config) error {
 	if err := t.m.call(ctx, t.logout); err != nil {
 		return err
 	}
-	if err := t.login(ctx, cfg.PIN, cfg.Guard); err != nil {
+	if err := t.login(ctx, cfg.PIN, false, cfg.Guard); err != nil {
 		return err
 	}
 	t.pin, t.guard = append(t.pin[:0:0], cfg.PIN...), cfg.Guard

@@ -32,7 +32,7 @@ func signaturesVerify(t *testing.T, cfg Config) {
 func (cfg Config) messageLengths() []int {
 	var lengths []int
 	for _, length := range []int{0, 1, 32, 64, 127, 128, 4095, 4096, 4097, 700 << 10, cfg.maxMessage()} {
-		if length <= cfg.maxMessage() {
+		if cfg.MinMessage <= length && length <= cfg.maxMessage() {
 			lengths = append(lengths, length)
 		}
 	}
@@ -40,10 +40,14 @@ func (cfg Config) messageLengths() []int {
 }
 
 func messagesOverTheLimitAreRefused(t *testing.T, cfg Config) {
+	provider := cfg.open(t)
+	if cfg.MinMessage > 0 {
+		sig, err := provider.Sign(t.Context(), "", message(cfg.MinMessage-1))
+		cfg.mustRefuse(t, "Sign of one byte too few", sig, err, capsign.BadRequest)
+	}
 	if cfg.MaxMessage == 0 {
 		return // whatever a request can hold is signed
 	}
-	provider := cfg.open(t)
 	sig, err := provider.Sign(t.Context(), "", message(cfg.MaxMessage+1))
 	cfg.mustRefuse(t, "Sign of one byte too many", sig, err, capsign.TooLarge)
 }

@@ -36,6 +36,9 @@ type Config struct {
 	// longer one must be refused with capsign.TooLarge. Zero means that it signs
 	// whatever a request can hold.
 	MaxMessage int
+	// MinMessage is the shortest message that the backend signs; a shorter one
+	// must be refused with capsign.BadRequest.
+	MinMessage int
 	// Signatures is how many signatures the encoding is checked on; zero is
 	// 1000. Lower it where a signature costs money or time.
 	Signatures int
