@@ -12,6 +12,7 @@ import (
 
 	"github.com/capsign/cap/capsign"
 	"github.com/capsign/cap/internal/kmstest/azure"
+	"github.com/capsign/cap/internal/providers/retry"
 )
 
 // versionOf returns the vault's id of a kid's version.
@@ -177,6 +178,53 @@ func TestOtherKeysAreRefused(t *testing.T) {
 		changed := cfg
 		change.to(&changed)
 		mustNotOpen(t, name, changed, change.want)
+	}
+}
+
+// What does not sign any more may be of any type: it is not looked at.
+func TestRetiredVersionOfAnotherType(t *testing.T) {
+	p521, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	must(t, err)
+	vault := newVault(t, azure.Options{})
+	retired, err := vault.AddKey(keyName, "", p521)
+	must(t, err)
+	_, err = vault.AddKey(keyName, capsign.ES384, nil)
+	must(t, err)
+	mustNotOpen(t, "with a version that cap has no algorithm for", configOf(vault), capsign.UnsupportedAlg)
+	vault.Disable(keyName, retired)
+	mustSign(t, open(t, configOf(vault)), "")
+}
+
+// An answer is about the version that was asked for, or it is nobody's.
+func TestAnswersAboutOtherKeysAreRefused(t *testing.T) {
+	vault, cfg := newKey(t, capsign.ES256)
+	provider := open(t, cfg)
+	id := vault.Versions(keyName)[0]
+	bundle, err := provider.client.get(t.Context(), "test", retry.Policy{}, id)
+	must(t, err)
+	if _, err := newVersion("test", cfg, bundle, id); err != nil {
+		t.Fatal(err)
+	}
+	own := vault.VaultURL() + "/keys/" + keyName + "/"
+	for name, kid := range map[string]azkeys.ID{
+		"another vault's":   azkeys.ID("https://other.vault.azure.net/keys/" + keyName + "/" + id),
+		"another key's":     azkeys.ID(vault.VaultURL() + "/keys/other/" + id),
+		"another version's": azkeys.ID(own + "0123456789abcdef0123456789abcdef"),
+		"no version's":      azkeys.ID(own),
+		"no key's":          "",
+		"over http":         azkeys.ID("http" + own[len("https"):] + id),
+	} {
+		changed := *bundle.Key
+		changed.KID = &kid
+		_, err := newVersion("test", cfg, azkeys.KeyBundle{Key: &changed, Attributes: bundle.Attributes}, id)
+		mustFail(t, "an answer that is "+name, err, capsign.Integrity)
+	}
+	for name, empty := range map[string]azkeys.KeyBundle{
+		"nothing": {}, "no attributes": {Key: bundle.Key}, "no key": {Attributes: bundle.Attributes},
+		"no type": {Key: &azkeys.JSONWebKey{KID: bundle.Key.KID}, Attributes: bundle.Attributes},
+	} {
+		_, err := newVersion("test", cfg, empty, id)
+		mustFail(t, "an answer with "+name, err, capsign.Integrity)
 	}
 }
 
