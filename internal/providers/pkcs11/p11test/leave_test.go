@@ -14,6 +14,17 @@ import (
 	"testing"
 )
 
+func TestServersDieWithTheTest(t *testing.T) {
+	var s *server
+	group := 0
+	t.Run("serve", func(t *testing.T) {
+		s = serve(t, nil, "sh", "-c", "sleep 100 & exec sleep 100")
+		group = s.group
+	})
+	defer s.kill()
+	within(t, "its group has ended", func() bool { return errors.Is(syscall.Kill(-group, 0), syscall.ESRCH) })
+}
+
 // A test process that is killed has no cleanups; its servers end all the same.
 func TestServersDieWithTheProcess(t *testing.T) {
 	if Role() == "victim" {

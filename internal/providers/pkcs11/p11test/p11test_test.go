@@ -27,7 +27,7 @@ func TestOwnProcess(t *testing.T) {
 	if Role() == "" {
 		for role, want := range map[string]string{"skips": "--- SKIP", "fails": "--- FAIL", "passes": "--- PASS"} {
 			out, _ := Child(t, "outer "+role).CombinedOutput()
-			if !strings.Contains(string(out), want+": TestOwnProcess") {
+			if !strings.Contains(string(out), "\n"+want+": TestOwnProcess") { // not indented: its own
 				t.Errorf("%s: %s", role, out)
 			}
 		}
