@@ -59,8 +59,10 @@ func (p *Provider) Generate(ctx context.Context) (kid string, err error) {
 }
 
 // generate makes the key pair of the next version and returns its label. Where
-// somebody else makes that version too, one label for two keys would leave
-// neither usable: it takes its own back and makes the version after.
+// the token shows that somebody else has just made that version too, one label
+// for two keys would leave neither usable: it takes its own back and makes the
+// version after. SoftHSM does not show it; Open then says that the key is
+// ambiguous.
 func (p *Provider) generate(ctx context.Context) (label string, err error) {
 	t := p.token
 	if err := t.m.admin.take(ctx); err != nil {

@@ -52,7 +52,7 @@ func TestContractOfTPM(t *testing.T) {
 		}, providertest.Fault{
 			Name:     "TPM frozen",
 			Inject:   func(t *testing.T) { tpm.Stop(t) },
-			Repair:   func(t *testing.T) { tpm.Cont(t) },
+			Repair:   func(t *testing.T) { tpm.Cont(t); settled(t) },
 			Sign:     capsign.ProviderHung,
 			Open:     capsign.ProviderHung,
 			Recovery: 10 * time.Second,
@@ -104,7 +104,7 @@ func TestContractOfARemoteToken(t *testing.T) {
 		}, providertest.Fault{
 			Name:     "server frozen",
 			Inject:   func(t *testing.T) { remote.Stop(t) },
-			Repair:   func(t *testing.T) { remote.Cont(t) },
+			Repair:   func(t *testing.T) { remote.Cont(t); settled(t) },
 			Sign:     capsign.ProviderHung,
 			Open:     capsign.ProviderHung,
 			Recovery: 10 * time.Second,
