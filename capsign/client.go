@@ -123,7 +123,7 @@ func (c *Client) subscribe(subject string, handle nats.MsgHandler) error {
 // resolveKID finds the key version that cfg.KID names, and with it the pool and
 // the key.
 func (c *Client) resolveKID(ctx context.Context) error {
-	ring, err := FetchKeyring(ctx, c.nc)
+	ring, err := FetchKeySet(ctx, c.nc)
 	if err != nil {
 		return err
 	}

@@ -217,7 +217,7 @@ func TestKeyringFromABrokerAndAFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fetched, err := capsign.FetchKeyring(t.Context(), pool.Conn)
+		fetched, err := capsign.FetchKeySet(t.Context(), pool.Conn)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -225,11 +225,11 @@ func TestKeyringFromABrokerAndAFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		read, err := capsign.ParseKeyring(set)
+		read, err := capsign.ParseKeySet(set)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, ring := range []*capsign.Keyring{fetched, read} {
+		for _, ring := range []*capsign.KeySet{fetched, read} {
 			if err := ring.Verify(signed.KID, []byte("hello"), signed.Bytes); err != nil {
 				t.Error(err)
 			}
@@ -241,7 +241,7 @@ func TestKeyringFromABrokerAndAFile(t *testing.T) {
 			}
 		}
 		swapped := strings.Replace(string(set), `"cap_key_name": "clé"`, `"cap_key_name": "cap-signing"`, 1)
-		if _, err := capsign.ParseKeyring([]byte(swapped)); codeOf(err) != capsign.Integrity {
+		if _, err := capsign.ParseKeySet([]byte(swapped)); codeOf(err) != capsign.Integrity {
 			t.Errorf("a key under another kid: %v", err)
 		}
 	}
@@ -259,7 +259,7 @@ func TestPoisonedKeyRecordsAreLeftOut(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ring, err := capsign.FetchKeyring(t.Context(), pool.Conn)
+	ring, err := capsign.FetchKeySet(t.Context(), pool.Conn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,10 +268,10 @@ func TestPoisonedKeyRecordsAreLeftOut(t *testing.T) {
 	}
 }
 
-func FuzzParseKeyring(f *testing.F) {
+func FuzzParseKeySet(f *testing.F) {
 	f.Add([]byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AA","kid":"","alg":"EdDSA","use":"sig","cap_provider":"software","cap_key_name":"k"}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		ring, err := capsign.ParseKeyring(data)
+		ring, err := capsign.ParseKeySet(data)
 		if err != nil {
 			if !codeOf(err).Known() {
 				t.Fatalf("error without a code: %v", err)

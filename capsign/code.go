@@ -16,6 +16,9 @@ const (
 	Unpinned Code = "unpinned"
 
 	SignatureInvalid Code = "signature_invalid"
+	KeyRetired       Code = "key_retired"
+	KeyRevoked       Code = "key_revoked"
+	KeyringExpired   Code = "keyring_expired"
 
 	BadRequest         Code = "bad_request"
 	TooLarge           Code = "too_large"
@@ -24,18 +27,21 @@ const (
 	UnsupportedAlg     Code = "unsupported_alg"
 	ExpiryTooFar       Code = "expiry_too_far"
 	Ambiguous          Code = "ambiguous"
+	RootRefused        Code = "root_refused"
 
 	Denied     Code = "denied"
 	IDConflict Code = "id_conflict"
 
-	PoolUnknown Code = "pool_unknown"
-	KeyUnknown  Code = "key_unknown"
-	KIDUnknown  Code = "kid_unknown"
+	PoolUnknown    Code = "pool_unknown"
+	KeyUnknown     Code = "key_unknown"
+	KIDUnknown     Code = "kid_unknown"
+	KeyringMissing Code = "keyring_missing"
 
 	PassphraseIncorrect Code = "passphrase_incorrect"
 	PINIncorrect        Code = "pin_incorrect"
 	TokenLocked         Code = "token_locked"
 	PausedByOperator    Code = "pool_paused"
+	KeyNotHeld          Code = "key_not_held"
 	KeyDisabled         Code = "key_disabled"
 	ProviderDenied      Code = "provider_denied"
 	CredentialsInvalid  Code = "credentials_invalid"
@@ -46,6 +52,7 @@ const (
 	NoWorker            Code = "no_worker"
 	QueueUnavailable    Code = "queue_unavailable"
 	AuditUnavailable    Code = "audit_unavailable"
+	KeyringStale        Code = "keyring_stale"
 	ProviderTimeout     Code = "provider_timeout"
 	ProviderUnavailable Code = "provider_unavailable"
 	ProviderHung        Code = "provider_hung"
@@ -61,14 +68,18 @@ const (
 	KeyAmbiguous     Code = "key_ambiguous"
 	ModuleInvalid    Code = "module_invalid"
 	ProviderNotBuilt Code = "provider_not_built"
+	ClockSkew        Code = "clock_skew"
 	DataDirInUse     Code = "data_dir_in_use"
 	QueueMismatch    Code = "queue_mismatch"
 	QueueNotDurable  Code = "queue_not_durable"
 
 	BrokerUnreachable Code = "broker_unreachable"
 
-	Integrity   Code = "integrity"
-	AuditBroken Code = "audit_broken"
+	Integrity        Code = "integrity"
+	KeyringUntrusted Code = "keyring_untrusted"
+	KeyringFork      Code = "keyring_fork"
+	KeyringReplayed  Code = "keyring_replayed"
+	AuditBroken      Code = "audit_broken"
 
 	Internal Code = "internal"
 )
@@ -112,6 +123,9 @@ var codeTable = []codeInfo{
 	{Unpinned, false, FateNone, 0, "The signature is valid; no keyring is pinned, so nothing is known of the key's rotation."},
 
 	{SignatureInvalid, false, FateNone, 1, "The signature does not belong to this message and key."},
+	{KeyRetired, false, FateAnswered, 1, "The key has been retired; its signatures no longer count."},
+	{KeyRevoked, false, FateAnswered, 1, "The key has been revoked; its signatures never count again."},
+	{KeyringExpired, false, FateAnswered, 1, "The keyring has expired; its keys neither sign nor verify before it is renewed."},
 
 	{BadRequest, false, FateAnswered, 2, "The request is malformed."},
 	{TooLarge, false, FateAnswered, 2, "The message is larger than the queue or the key accepts."},
@@ -120,6 +134,7 @@ var codeTable = []codeInfo{
 	{UnsupportedAlg, false, FateAnswered, 2, "The provider does not offer this algorithm."},
 	{ExpiryTooFar, false, FateAnswered, 2, "The request's expiry is later than results are kept."},
 	{Ambiguous, false, FateNone, 2, "More than one pool or key fits; name one."},
+	{RootRefused, false, FateNone, 2, "The root key cannot be used: its file or its passphrase is not right."},
 
 	{Denied, false, FateAnswered, 3, "The requester may not do this."},
 	{IDConflict, false, FateAnswered, 3, "This request id already belongs to another request."},
@@ -127,11 +142,13 @@ var codeTable = []codeInfo{
 	{PoolUnknown, false, FateNone, 4, "No worker has served this pool on this broker."},
 	{KeyUnknown, false, FateAnswered, 4, "The pool has no key of this name."},
 	{KIDUnknown, false, FateAnswered, 4, "No key with this kid is known."},
+	{KeyringMissing, false, FateNone, 4, "A keyring is required here, and there is none to be found."},
 
 	{PassphraseIncorrect, false, FateNone, 5, "The passphrase does not open the key file."},
 	{PINIncorrect, false, FateLatched, 5, "The token refused the worker's PIN; nobody tries again before the pool is resumed."},
 	{TokenLocked, false, FateLatched, 5, "The token is locked after wrong PINs; unlock it, then resume the pool."},
 	{PausedByOperator, false, FateLatched, 5, "An operator has paused the pool."},
+	{KeyNotHeld, false, FateHeld, 5, "The key that the keyring has sign is not in the worker's backend."},
 	{KeyDisabled, false, FateHeld, 5, "The key is disabled, expired or not ready at its provider."},
 	{ProviderDenied, false, FateHeld, 5, "The key provider does not let the worker use the key."},
 	{CredentialsInvalid, false, FateHeld, 5, "The worker's credentials for the key provider are missing, wrong or expired."},
@@ -142,6 +159,7 @@ var codeTable = []codeInfo{
 	{NoWorker, true, FateNone, 6, "No worker of the pool is running."},
 	{QueueUnavailable, true, FateRedelivered, 6, "The queue takes no messages at the moment."},
 	{AuditUnavailable, true, FateHeld, 6, "The worker cannot record what it does; it releases nothing."},
+	{KeyringStale, true, FateHeld, 6, "The worker cannot make sure that its keyring is the latest; it signs nothing."},
 	{ProviderTimeout, true, FateHeld, 6, "The key provider did not answer in time."},
 	{ProviderUnavailable, true, FateHeld, 6, "The key provider cannot be reached at the moment."},
 	{ProviderHung, true, FateHeld, 6, "A call into the key provider does not return; the worker replaces itself."},
@@ -157,6 +175,7 @@ var codeTable = []codeInfo{
 	{KeyAmbiguous, false, FateNone, 8, "More than one token or key fits the configuration; describe it more closely."},
 	{ModuleInvalid, false, FateNone, 8, "The PKCS#11 module is missing or is not one."},
 	{ProviderNotBuilt, false, FateNone, 8, "This worker is built without the provider."},
+	{ClockSkew, false, FateNone, 8, "The worker's clock and the broker's differ by more than two seconds."},
 	{DataDirInUse, false, FateNone, 8, "Another worker uses this data directory."},
 	{QueueMismatch, false, FateNone, 8, "A stream or bucket of this name exists with other settings."},
 	{QueueNotDurable, false, FateNone, 8, "The broker acknowledges messages before they are on disk."},
@@ -164,6 +183,9 @@ var codeTable = []codeInfo{
 	{BrokerUnreachable, true, FateNone, 9, "The broker cannot be reached."},
 
 	{Integrity, false, FateLatched, 10, "A signature or key failed its check; it was not released."},
+	{KeyringUntrusted, false, FateNone, 10, "The keyring is not signed by the roots that are pinned here."},
+	{KeyringFork, false, FateNone, 10, "There are two different keyrings of one version, or one that does not continue what was known."},
+	{KeyringReplayed, false, FateNone, 10, "The keyring is older than one that was seen here."},
 	{AuditBroken, false, FateNone, 10, "The audit log does not hold together: a record was changed, removed or put in between."},
 
 	{Internal, false, FateAnswered, 70, "An unexpected error occurred; this is a bug."},

@@ -90,9 +90,9 @@ func ExampleClient_Signer() {
 	// Output: Ed25519
 }
 
-func ExampleKeyring_Verify() {
+func ExampleKeySet_Verify() {
 	// A JSON Web Key Set, as "cap keys export --format jwks" writes it.
-	keyring, err := capsign.ParseKeyring([]byte(`{"keys":[{
+	keyring, err := capsign.ParseKeySet([]byte(`{"keys":[{
 		"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
 		"kid":"a721abd41acea0343bb4f30f399d71b185727f21aca9642f30078a7adbe4b77d",
 		"alg":"EdDSA","use":"sig","cap_provider":"software","cap_key_name":"cap-signing"}]}`))

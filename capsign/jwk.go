@@ -43,9 +43,9 @@ func (k Key) JWK() ([]byte, error) {
 	return encodeJWK(k.jwk())
 }
 
-// JWKS returns the keyring as a JSON Web Key Set, the form that [ParseKeyring]
+// JWKS returns the key set as a JSON Web Key Set, the form that [ParseKeySet]
 // reads.
-func (r *Keyring) JWKS() ([]byte, error) {
+func (r *KeySet) JWKS() ([]byte, error) {
 	set := jwkSet{Keys: make([]jwk, len(r.keys))}
 	for i, key := range r.keys {
 		set.Keys[i] = key.jwk()
@@ -62,23 +62,23 @@ func encodeJWK(v any) ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
-// ParseKeyring reads a JSON Web Key Set, or a single JSON Web Key, that cap
+// ParseKeySet reads a JSON Web Key Set, or a single JSON Web Key, that cap
 // wrote. It recomputes each kid: a key under another kid wraps [Integrity],
 // anything malformed [BadRequest].
-func ParseKeyring(data []byte) (*Keyring, error) {
+func ParseKeySet(data []byte) (*KeySet, error) {
 	var set jwkSet
 	if err := unmarshalStrict(data, &set); err != nil {
 		var single jwk
 		if unmarshalStrict(data, &single) != nil {
-			return nil, fmt.Errorf("capsign: keyring: %w", BadRequest)
+			return nil, fmt.Errorf("capsign: key set: %w", BadRequest)
 		}
 		set.Keys = []jwk{single}
 	}
-	ring := new(Keyring)
+	ring := new(KeySet)
 	for _, j := range set.Keys {
 		key, err := j.key()
 		if err != nil {
-			return nil, fmt.Errorf("capsign: keyring: %w", err)
+			return nil, fmt.Errorf("capsign: key set: %w", err)
 		}
 		ring.keys = append(ring.keys, key)
 	}

@@ -93,7 +93,7 @@ func (k Key) Public() crypto.PublicKey { return k.public }
 
 // Verify checks that sig is the key's signature of msg. It wraps
 // [SignatureInvalid] where it is not. It does not ask whether the key may still
-// be trusted: [Keyring.Verify] does.
+// be trusted: [KeySet.Verify] does.
 func (k Key) Verify(msg, sig []byte) error { return verify(k.Alg, k.public, msg, sig) }
 
 // SPKISHA256 returns the hex SHA-256 of the key's SPKI.

@@ -223,7 +223,7 @@ func (c *Client) key(ctx context.Context, kid string) (Key, error) {
 	if known, ok := c.keys.Load(kid); ok {
 		return known.(Key), nil
 	}
-	ring, err := FetchKeyring(ctx, c.nc)
+	ring, err := FetchKeySet(ctx, c.nc)
 	if err != nil {
 		return Key{}, err
 	}

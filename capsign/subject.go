@@ -25,6 +25,9 @@ const (
 	KeysBucket = "CAP_KEYS"
 	// PoolsBucket is the KV bucket of pool states; its keys are pool names.
 	PoolsBucket = "CAP_POOLS"
+	// KeyringBucket is the KV bucket of keyrings; its keys are keyring.v1,
+	// keyring.v2 and so on.
+	KeyringBucket = "CAP_KEYRING"
 	// TokensBucket is the KV bucket of workers' logins to PKCS#11 tokens: who
 	// tries one now, and which token may not be tried again.
 	TokensBucket = "CAP_TOKENS"

@@ -34,7 +34,7 @@ func TestProtocolWithNothingButTheNATSCommand(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, body)
 	}
-	ring, err := capsign.FetchKeyring(t.Context(), site.connect())
+	ring, err := capsign.FetchKeySet(t.Context(), site.connect())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -138,7 +138,7 @@ func (s *show) manyFiles(ctx context.Context, url string) error {
 
 // verifyAll verifies each signature with the public keys that the broker has.
 func verifyAll(ctx context.Context, nc *nats.Conn, signatures map[string]capsign.Signed) error {
-	ring, err := capsign.FetchKeyring(ctx, nc)
+	ring, err := capsign.FetchKeySet(ctx, nc)
 	if err != nil {
 		return err
 	}

@@ -41,13 +41,13 @@ func (a *app) connect(ctx context.Context) (*nats.Conn, error) {
 
 // fetchKeys returns the public keys on the broker, of which no worker needs to
 // run.
-func (a *app) fetchKeys(ctx context.Context) (*capsign.Keyring, error) {
+func (a *app) fetchKeys(ctx context.Context) (*capsign.KeySet, error) {
 	nc, err := a.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer nc.Close()
-	return capsign.FetchKeyring(ctx, nc)
+	return capsign.FetchKeySet(ctx, nc)
 }
 
 // denials remembers that the broker has forbidden something. The broker says so

@@ -72,7 +72,7 @@ func (u *unsound) Unwrap() error { return u.err }
 // checkKeys has a pool's keys checked and says what is wrong.
 func (a *app) checkKeys(ctx context.Context) error {
 	return a.atPool(ctx, func(nc *nats.Conn, pool capsign.Pool) error {
-		ring, err := capsign.FetchKeyring(ctx, nc)
+		ring, err := capsign.FetchKeySet(ctx, nc)
 		if err != nil {
 			return err
 		}

@@ -82,7 +82,7 @@ func (a *app) export(ctx context.Context, kid, format, out string) error {
 func (f *flags) choose(keys []capsign.Key, kid string, all bool) ([]capsign.Key, error) {
 	left := f.narrow(keys)
 	if kid != "" {
-		key, err := capsign.NewKeyring(left...).Key(kid)
+		key, err := capsign.NewKeySet(left...).Key(kid)
 		return []capsign.Key{key}, err
 	}
 	switch {
@@ -124,7 +124,7 @@ func ambiguity(keys []capsign.Key) error {
 // encodeKeys returns keys in a format, as --json prints it and as a file.
 func encodeKeys(keys []capsign.Key, format string) (exported, []byte, error) {
 	if format == "jwks" {
-		set, err := capsign.NewKeyring(keys...).JWKS()
+		set, err := capsign.NewKeySet(keys...).JWKS()
 		return exported{Format: format, JWKS: set}, set, err
 	}
 	key := keys[0]

@@ -76,7 +76,7 @@ func (a *app) overview(ctx context.Context) (overview, error) {
 	if err != nil {
 		return overview{}, err
 	}
-	ring, err := capsign.FetchKeyring(ctx, nc)
+	ring, err := capsign.FetchKeySet(ctx, nc)
 	if err != nil {
 		return overview{}, err
 	}

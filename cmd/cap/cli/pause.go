@@ -98,7 +98,7 @@ func (a *app) turn(
 		if err != nil {
 			return err
 		}
-		ring, err := capsign.FetchKeyring(ctx, nc)
+		ring, err := capsign.FetchKeySet(ctx, nc)
 		if err != nil {
 			return err
 		}

@@ -106,7 +106,7 @@ func (a *app) poolStatuses(ctx context.Context) ([]poolStatus, error) {
 	if len(pools) == 0 {
 		return nil, capsign.PoolUnknown
 	}
-	ring, err := capsign.FetchKeyring(ctx, nc)
+	ring, err := capsign.FetchKeySet(ctx, nc)
 	if err != nil {
 		return nil, err
 	}

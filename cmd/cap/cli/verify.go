@@ -110,16 +110,16 @@ func (a *app) findKey(ctx context.Context, v verification) (capsign.Key, error) 
 	if err != nil {
 		return capsign.Key{}, err
 	}
-	return capsign.NewKeyring(a.flags.narrow(ring.Keys())...).Key(v.kid)
+	return capsign.NewKeySet(a.flags.narrow(ring.Keys())...).Key(v.kid)
 }
 
 // readKeyring reads public keys that were exported before.
-func (a *app) readKeyring(ctx context.Context, in input) (*capsign.Keyring, error) {
+func (a *app) readKeyring(ctx context.Context, in input) (*capsign.KeySet, error) {
 	data, err := a.read(ctx, in, maxKeyring)
 	if err != nil {
 		return nil, err
 	}
-	ring, err := capsign.ParseKeyring(data)
+	ring, err := capsign.ParseKeySet(data)
 	if errors.Is(err, capsign.BadRequest) {
 		return nil, &fault{
 			code: capsign.BadRequest, sentence: "--keyring is not a JSON Web Key (Set) that cap wrote.",

@@ -9,27 +9,27 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Keyring is a set of key versions to verify with. Its keys vouch for
-// themselves, each kid being recomputed from its public key, so a Keyring may
+// KeySet is a set of key versions to verify with. Its keys vouch for
+// themselves, each kid being recomputed from its public key, so a KeySet may
 // come from a broker or a file that nobody needs to trust; it does not say
 // whether a key has been retired. The zero value is empty.
-type Keyring struct {
+type KeySet struct {
 	keys []Key
 }
 
-// NewKeyring returns a keyring of the given keys.
-func NewKeyring(keys ...Key) *Keyring { return &Keyring{keys: keys} }
+// NewKeySet returns a key set of the given keys.
+func NewKeySet(keys ...Key) *KeySet { return &KeySet{keys: keys} }
 
-// FetchKeyring reads all public keys from the broker's [KeysBucket]. Records
+// FetchKeySet reads all public keys from the broker's [KeysBucket]. Records
 // that do not hold what their kid says are left out. No worker needs to run.
 // Errors wrap [PoolUnknown] where no worker has ever published a key, or
 // [BrokerUnreachable].
-func FetchKeyring(ctx context.Context, nc *nats.Conn) (*Keyring, error) {
+func FetchKeySet(ctx context.Context, nc *nats.Conn) (*KeySet, error) {
 	records, err := readBucket(ctx, nc, KeysBucket)
 	if err != nil {
-		return nil, fmt.Errorf("capsign: fetch keyring: %w", err)
+		return nil, fmt.Errorf("capsign: fetch keys: %w", err)
 	}
-	ring := new(Keyring)
+	ring := new(KeySet)
 	for _, record := range records {
 		if key, err := DecodeKey(record.value); err == nil && key.KID == record.name {
 			ring.keys = append(ring.keys, key)
@@ -38,13 +38,13 @@ func FetchKeyring(ctx context.Context, nc *nats.Conn) (*Keyring, error) {
 	return ring, nil
 }
 
-// Keys returns the keyring's keys.
-func (r *Keyring) Keys() []Key { return r.keys }
+// Keys returns the set's keys.
+func (r *KeySet) Keys() []Key { return r.keys }
 
 // Key returns the key version that goes by id: its kid, its SPKI SHA-256 in hex
 // or its JWK thumbprint. It wraps [KIDUnknown] where there is none, and
 // [Ambiguous] where a fingerprint is that of several kids.
-func (r *Keyring) Key(id string) (Key, error) {
+func (r *KeySet) Key(id string) (Key, error) {
 	var found []Key
 	for _, key := range r.keys {
 		if key.goesBy(id) {
@@ -66,7 +66,7 @@ func (r *Keyring) Key(id string) (Key, error) {
 
 // Verify checks that sig is the signature of msg by the key version that goes
 // by id. It wraps [KIDUnknown] or [SignatureInvalid] where it is not.
-func (r *Keyring) Verify(id string, msg, sig []byte) error {
+func (r *KeySet) Verify(id string, msg, sig []byte) error {
 	key, err := r.Key(id)
 	if err != nil {
 		return err
