@@ -51,6 +51,7 @@ type pass struct {
 	messages [][]byte
 	dir      string                        // empty, gone afterwards
 	procs    int                           // GOMAXPROCS of other processes
+	profiles string                        // directory for those of other processes; empty means none
 	profile  func() (stop func(), _ error) // brackets what counts
 	worker   func() (string, error)        // builds cmd/worker
 }
@@ -181,7 +182,7 @@ func (b *bench) once(ctx context.Context, r row, round int) (_ figures, steady b
 // pass returns what a measurement in dir needs.
 func (b *bench) pass(dir string) *pass {
 	nothing := func() (func(), error) { return func() {}, nil }
-	return &pass{pace: b.cfg.pace, messages: b.raw.messages, dir: dir, procs: b.cfg.procs, profile: nothing, worker: b.worker}
+	return &pass{pace: b.cfg.pace, messages: b.raw.messages, dir: dir, procs: b.cfg.procs, profiles: b.cfg.profiles, profile: nothing, worker: b.worker}
 }
 
 // report tells whoever waits how a round went.

@@ -29,12 +29,22 @@ const (
 	rawRate   figure = "raw signatures/s"
 	rawCPU    figure = "raw CPU-ms/signature"
 	others    figure = "% of the machine taken by others"
+
+	// Of a provider on a token, beside the token's module alone.
+	ofModule         figure = "of the module"
+	ofModuleVerified figure = "of the module, with the queue's verification"
+	ofModuleCPU      figure = "of the module, by CPU time"
+	tokenRate        figure = "provider signatures/s"
+	moduleRate       figure = "module signatures/s"
+	moduleSessions   figure = "module's best number of sessions"
+	moduleCPU        figure = "module CPU-ms/signature"
 )
 
 // order is the order of the figures in a row.
 var order = []figure{
-	ofRaw, ofRawCPU, p50, p99, p50At50, p99At50, p50At80, p99At80, start,
-	cpu, serverCPU, fsyncs, perSecond, saturated, late, rawRate, rawCPU, others,
+	ofRaw, ofRawCPU, ofModule, ofModuleVerified, ofModuleCPU, p50, p99, p50At50, p99At50, p50At80, p99At80, start,
+	cpu, serverCPU, fsyncs, perSecond, saturated, late,
+	tokenRate, moduleRate, moduleSessions, moduleCPU, rawRate, rawCPU, others,
 }
 
 // figures are the numbers of one repetition, or their medians.
@@ -43,10 +53,15 @@ type figures map[figure]float64
 // goals are the bounds that figures are held to.
 type goals map[figure]float64
 
-// met reports whether a value keeps to the bound of f. Only the share of raw
+// isShare reports whether f is a share of what could be had at most. Those
 // should be high; everything else should be low.
+func (f figure) isShare() bool {
+	return slices.Contains([]figure{ofRaw, ofRawCPU, ofModule, ofModuleVerified, ofModuleCPU}, f)
+}
+
+// met reports whether a value keeps to the bound of f.
 func (f figure) met(value, bound float64) bool {
-	if f == ofRaw {
+	if f.isShare() {
 		return value >= bound
 	}
 	return value <= bound
@@ -54,7 +69,7 @@ func (f figure) met(value, bound float64) bool {
 
 // bound returns f's bound as the table shows it.
 func (f figure) bound(value float64) string {
-	if f == ofRaw {
+	if f.isShare() {
 		return "≥ " + f.format(value)
 	}
 	return "≤ " + f.format(value)
@@ -64,9 +79,9 @@ func (f figure) bound(value float64) string {
 func (f figure) format(value float64) string {
 	digits := 2
 	switch f {
-	case perSecond, saturated, rawRate, others, start:
+	case perSecond, saturated, rawRate, tokenRate, moduleRate, moduleSessions, others, start:
 		digits = 0
-	case cpu, serverCPU, rawCPU, ofRaw, ofRawCPU:
+	case cpu, serverCPU, rawCPU, moduleCPU, ofRaw, ofRawCPU, ofModule, ofModuleVerified, ofModuleCPU:
 		digits = 3
 	}
 	return strconv.FormatFloat(value, 'f', digits, 64)

@@ -39,10 +39,14 @@ type settings struct {
 }
 
 // run measures and prints the table. As "bench serve DIR lazy|always" it is
-// the serving half of a row that has two processes.
+// the serving half of a row that has two processes, and as "bench token
+// provider|module LIBRARY ALG SIZE PROFILES" one of those that sign on a token.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	if len(args) == 3 && args[0] == "serve" {
 		return serve(ctx, args[1], durability(args[2]), stdin, stdout)
+	}
+	if len(args) == 6 && args[0] == "token" {
+		return serveToken(ctx, args[1:], stdin, stdout)
 	}
 	cfg, err := parse(args, stderr)
 	if err != nil {
@@ -70,7 +74,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	cfg := settings{pace: full}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	only := flags.String("row", "", "measure only these `rows`: P1,P2,P3,P4,P11,baseline")
+	only := flags.String("row", "", "measure only these `rows`: P1,P2,P3,P4,P5,P6,P11,baseline")
 	short := flags.Bool("quick", false, "one short round, to see that everything runs")
 	window := flags.Duration("window", 0, "how long each round of a row counts; 0 means what the pace says")
 	flags.IntVar(&cfg.procs, "gomaxprocs", workerProcs(), "GOMAXPROCS of every process measured")

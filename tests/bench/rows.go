@@ -78,6 +78,9 @@ func rows() []row {
 			goals: goals{p99At50: 8, p99At80: 20}, measure: openLoop(lazy),
 		},
 		{id: "P4", what: "one-off under load", sync: always, measure: openLoop(always), count: callers, items: 1},
+		{id: "P5", what: "SoftHSM, P-256", goals: goals{ofModule: 0.95}, measure: onToken(capsign.ES256)},
+		{id: "P5", what: "SoftHSM, Ed25519", goals: goals{ofModule: 0.95}, measure: onToken(capsign.Ed25519)},
+		{id: "P5", what: "SoftHSM, RSA-3072 (PS256)", goals: goals{ofModule: 0.95}, measure: onToken(capsign.PS256)},
 		{
 			id: "P11", what: "worker's exec to first verified signature", sync: lazy,
 			measure: coldStart(lazy),
