@@ -5,14 +5,11 @@ package pkcs11
 import (
 	"context"
 	"errors"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	p11 "github.com/miekg/pkcs11"
 
 	"github.com/capsign/cap/capsign"
 	"github.com/capsign/cap/internal/providers/pkcs11/p11test"
@@ -61,55 +58,13 @@ func TestSigningLooksNothingUp(t *testing.T) {
 	}
 }
 
-func TestWrongPINIsTriedOnce(t *testing.T) {
-	chaos, cfg := chaotic(t)
-	cfg.PIN = []byte(p11test.WrongPIN)
-	for range 3 {
-		mustNotOpen(t, cfg, capsign.PINIncorrect)
-	}
-	wantCount(t, chaos, "C_Login", 0, 1)
-}
-
 // plain makes a rule a test's name, which becomes part of a path in SoftHSM's
 // configuration, where "=" means something.
 var plain = strings.NewReplacer("=", "-", " ", "_")
 
 // settled waits until no thread is inside a module any more: a module that is
 // left initialised would keep this test's tokens for the next test's.
-func settled(t *testing.T) {
-	t.Helper()
-	again := time.NewTicker(5 * time.Millisecond)
-	defer again.Stop()
-	for range 1000 {
-		if !anyInside(t) {
-			return
-		}
-		<-again.C
-	}
-	t.Error("a call is still inside")
-}
-
 // anyInside reports whether a thread is inside a module.
-func anyInside(t *testing.T) bool {
-	t.Helper()
-	registry.Lock()
-	defer registry.Unlock()
-	for _, m := range registry.modules {
-		if err := m.admin.take(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		inside := m.control != nil && m.control.oneStuck(1)
-		for _, token := range m.tokens {
-			inside = inside || token.sessions.oneStuck(1)
-		}
-		m.admin.give()
-		if inside {
-			return true
-		}
-	}
-	return false
-}
-
 // What a fault of one kind costs those who sign meanwhile.
 func TestPassingFaultsCostNoSignature(t *testing.T) {
 	for _, rule := range []string{
@@ -178,26 +133,6 @@ func TestLastingFaultsFailFast(t *testing.T) {
 }
 
 // Somebody else in the process logs out: all sessions and handles are void.
-func TestForeignLogoutIsMendedOnce(t *testing.T) {
-	chaos, cfg := chaotic(t)
-	p := opened(t, cfg)
-	mustSign(t, p, "")
-	if err := p.token.m.lib.Logout(p11.SessionHandle(p.token.anchor)); err != nil {
-		t.Fatal(err)
-	}
-	var callers sync.WaitGroup
-	for range 16 {
-		callers.Go(func() {
-			if _, err := signAndVerify(t.Context(), p, ""); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	callers.Wait()
-	wantCount(t, chaos, "C_Login", 0, 2)
-	wantCount(t, chaos, "C_Finalize", 0, 0)
-}
-
 // eventually says that p signs again within a few seconds.
 func eventually(t *testing.T, p *Provider) {
 	t.Helper()
@@ -220,39 +155,8 @@ func eventually(t *testing.T, p *Provider) {
 
 // When the token locks, nobody tries the PIN again until somebody opens anew
 // with the guard's leave.
-func TestLockedTokenIsLatched(t *testing.T) {
-	chaos, cfg := chaotic(t)
-	p := opened(t, cfg)
-	chaos.Rule(t, "C_Sign rv=0x5 count=1", "C_Login rv=0xA4")
-	mustFail(t, p, capsign.TokenLocked)
-	chaos.Clear(t)
-	logins := chaos.Count(t, "C_Login")
-	for range 20 {
-		mustFail(t, p, capsign.TokenLocked)
-	}
-	mustNotOpen(t, cfg, capsign.TokenLocked)
-	wantCount(t, chaos, "C_Login", logins, 0)
-
-	cfg.Guard = newOneLogin() // an operator has resumed the pool
-	mustSign(t, opened(t, cfg), "")
-	mustSign(t, p, "")
-}
-
 // A process that is logged in is let in with any PIN: who comes after a failure
 // is logged out first, and who cannot prove its PIN does not come in.
-func TestLoginIsProved(t *testing.T) {
-	chaos, cfg := chaotic(t)
-	p := opened(t, cfg)
-	chaos.Rule(t, "C_Sign rv=0xA4 count=1")
-	mustFail(t, p, capsign.TokenLocked) // still logged in
-	wrong := cfg
-	wrong.PIN, wrong.Guard = []byte(p11test.WrongPIN), newOneLogin()
-	mustNotOpen(t, wrong, capsign.PINIncorrect)
-	chaos.Rule(t, "C_Login rv=0x100")
-	cfg.Guard = newOneLogin()
-	mustNotOpen(t, cfg, capsign.ProviderUnavailable)
-}
-
 // While one caller mends a module that is known to be broken, the others are
 // not kept waiting.
 func TestOthersDoNotWaitForAMendingCaller(t *testing.T) {
@@ -283,162 +187,12 @@ func TestOthersDoNotWaitForAMendingCaller(t *testing.T) {
 	chaos.Clear(t)
 }
 
-func TestLockMetWhileSigningIsTold(t *testing.T) {
-	chaos, cfg := chaotic(t)
-	p := opened(t, cfg)
-	chaos.Rule(t, "C_Sign rv=0xA4 count=1")
-	mustFail(t, p, capsign.TokenLocked)
-	mustFail(t, p, capsign.TokenLocked)
-	mustNotOpen(t, cfg, capsign.TokenLocked)
-	wantCount(t, chaos, "C_Login", 0, 1)
-}
-
 // threadsOf counts the operating system's threads of this process.
-func threadsOf(t *testing.T) int {
-	t.Helper()
-	tasks, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		t.Skip("no /proc")
-	}
-	return len(tasks)
-}
-
-func TestHangCostsItsThreadAlone(t *testing.T) {
-	chaos, cfg := chaotic(t)
-	cfg.Sessions, cfg.CallTimeout = 3, 200*time.Millisecond
-	p := opened(t, cfg)
-	mustSign(t, p, "")
-	chaos.Rule(t, "C_Sign hang")
-
-	hung := func() time.Duration {
-		start := time.Now()
-		mustFail(t, p, capsign.ProviderHung)
-		return time.Since(start)
-	}
-	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	if _, err := p.Sign(short, "", nil); !errors.Is(err, capsign.ProviderTimeout) {
-		t.Errorf("Sign of an impatient caller = %v, want %s", err, capsign.ProviderTimeout)
-	}
-	var callers sync.WaitGroup
-	for range 20 {
-		callers.Go(func() { hung() })
-	}
-	callers.Wait()
-	threads := threadsOf(t)
-	for range 200 {
-		if took := hung(); took > 100*time.Millisecond {
-			t.Errorf("refused after %v, want at once", took)
-		}
-	}
-	mustNotOpen(t, cfg, capsign.ProviderHung)
-	if more := threadsOf(t) - threads; more > 3 {
-		t.Errorf("%d threads more after 200 calls that hung", more)
-	}
-	chaos.Clear(t)
-	settled(t)
-	eventually(t, p)
-}
-
-func TestOneHungSessionLeavesTheOthers(t *testing.T) {
-	chaos, cfg := chaotic(t)
-	cfg.Sessions, cfg.CallTimeout = 2, 200*time.Millisecond
-	p := opened(t, cfg)
-	chaos.Rule(t, "C_Sign hang count=1")
-	mustFail(t, p, capsign.ProviderHung)
-	for range 20 {
-		mustSign(t, p, "")
-	}
-	chaos.Clear(t)
-	settled(t)
-}
-
 // Closing while a call hangs neither waits for it nor ends the process, and who
 // opens next finds everything as it was.
-func TestCloseAroundAHungCall(t *testing.T) {
-	chaos, cfg := chaotic(t)
-	cfg.Sessions, cfg.CallTimeout = 1, 200*time.Millisecond
-	p, err := Open(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	chaos.Rule(t, "C_Sign hang")
-	mustFail(t, p, capsign.ProviderHung)
-	if err := p.Close(); err != nil {
-		t.Errorf("Close: %v", err)
-	}
-	wantCount(t, chaos, "C_Finalize", 0, 0)
-	mustNotOpen(t, cfg, capsign.ProviderHung)
-	chaos.Clear(t)
-	settled(t)
-	again := opened(t, cfg)
-	eventually(t, again)
-	wantCount(t, chaos, "C_Login", 0, 1)
-}
-
 // Every call into the module is watched, those of Open as well.
-func TestOpenNeverHangs(t *testing.T) {
-	for _, function := range []string{
-		"C_Initialize", "C_GetInfo", "C_GetSlotList", "C_GetTokenInfo", "C_OpenSession", "C_GetSessionInfo",
-		"C_Login", "C_FindObjectsInit", "C_FindObjects", "C_GetAttributeValue", "C_SignInit", "C_Sign",
-	} {
-		t.Run(function, func(t *testing.T) {
-			chaos, cfg := chaotic(t)
-			cfg.CallTimeout = 100 * time.Millisecond
-			chaos.Rule(t, function+" hang")
-			start := time.Now()
-			mustNotOpen(t, cfg, capsign.ProviderHung)
-			mustNotOpen(t, cfg, capsign.ProviderHung)
-			if took := time.Since(start); took > 2*time.Second {
-				t.Errorf("Open took %v", took)
-			}
-			chaos.Clear(t)
-			settled(t)
-			eventuallyOpens(t, cfg)
-		})
-	}
-}
-
 // eventuallyOpens says that the key can be opened within a few seconds.
-func eventuallyOpens(t *testing.T, cfg Config) {
-	t.Helper()
-	again := time.NewTicker(20 * time.Millisecond)
-	defer again.Stop()
-	for range 100 {
-		p, err := Open(t.Context(), cfg)
-		if err == nil {
-			mustSign(t, p, "")
-			if err := p.Close(); err != nil {
-				t.Errorf("Close: %v", err)
-			}
-			return
-		}
-		<-again.C
-	}
-	t.Fatal("it does not open again")
-}
-
 // A login that ends badly after its caller has left still counts.
-func TestLateLoginFailureIsTold(t *testing.T) {
-	chaos, cfg := chaotic(t)
-	cfg.PIN = []byte(p11test.WrongPIN)
-	cfg.CallTimeout = 100 * time.Millisecond
-	chaos.Rule(t, "C_Login hang")
-	mustNotOpen(t, cfg, capsign.ProviderHung)
-	chaos.Clear(t)
-	guard := cfg.Guard.(*oneLogin)
-	again := time.NewTicker(10 * time.Millisecond)
-	defer again.Stop()
-	for range 200 {
-		if guard.standing(chaos.Serial+"/"+chaos.Label) != "" {
-			break
-		}
-		<-again.C
-	}
-	mustNotOpen(t, cfg, capsign.PINIncorrect)
-	wantCount(t, chaos, "C_Login", 0, 1)
-}
-
 // Another private key under the pinned one's label is never signed with.
 func TestKeySwappedUnderItsLabel(t *testing.T) {
 	chaos, cfg := chaotic(t)

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -201,49 +199,4 @@ func TestWrongPINIsLatchedByTheGuard(t *testing.T) {
 	mustNotOpen(t, cfg, capsign.PINIncorrect) // the guard does not forget
 	cfg.Guard = newOneLogin()
 	mustSign(t, opened(t, cfg), "")
-}
-
-func TestGenerateListsAVersionThatIsNotCurrentYet(t *testing.T) {
-	cfg := generated(t)
-	p, other := opened(t, cfg), opened(t, cfg)
-	first, _ := p.CurrentKID(t.Context())
-	second, err := p.Generate(t.Context())
-	if err != nil {
-		t.Fatalf("Generate: %v", err)
-	}
-	if current, _ := p.CurrentKID(t.Context()); current != first {
-		t.Errorf("current kid became %s", current)
-	}
-	mustSign(t, p, second)
-	if err := other.Reload(t.Context()); err != nil {
-		t.Fatalf("Reload: %v", err)
-	}
-	mustSign(t, other, second)
-	if kids, _ := other.ListKIDs(t.Context()); !slices.Equal(kids, []string{first, second}) {
-		t.Errorf("kids = %v, want %v", kids, []string{first, second})
-	}
-	again := opened(t, cfg)
-	if current, _ := again.CurrentKID(t.Context()); current != second {
-		t.Errorf("current kid after opening again = %s, want %s", current, second)
-	}
-	if key, _ := again.PublicKey(t.Context(), second); key.Version != keyName+".2" || key.Backend != cfg.TokenLabel {
-		t.Errorf("version %q of %q", key.Version, key.Backend)
-	}
-}
-
-func TestManyGenerateAtOnce(t *testing.T) {
-	cfg := generated(t)
-	p := opened(t, cfg)
-	var callers sync.WaitGroup
-	for range 4 {
-		callers.Go(func() {
-			if _, err := p.Generate(t.Context()); err != nil {
-				t.Errorf("Generate: %v", err)
-			}
-		})
-	}
-	callers.Wait()
-	if kids, _ := opened(t, cfg).ListKIDs(t.Context()); len(kids) != 5 {
-		t.Errorf("%d versions, want 5", len(kids))
-	}
 }

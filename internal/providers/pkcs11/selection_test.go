@@ -3,7 +3,6 @@
 package pkcs11
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -17,8 +16,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	p11 "github.com/miekg/pkcs11"
 
 	"github.com/capsign/cap/capsign"
 	"github.com/capsign/cap/internal/providers/pkcs11/p11test"
@@ -220,49 +217,7 @@ func TestKeysThatCapHasNoAlgorithmFor(t *testing.T) {
 	mustNotOpen(t, configFor(tok), capsign.UnsupportedAlg)
 }
 
-func TestAlwaysAuthenticate(t *testing.T) {
-	tok := p11test.SoftHSM(t)
-	tok.Generate(t, capsign.ES256, keyName, "01", p11test.AlwaysAuthenticate)
-	chaos := p11test.WithChaos(t, tok)
-	cfg := configFor(chaos.Token)
-	p := opened(t, cfg)
-	mustSign(t, p, "")
-	wantCount(t, chaos, "C_Login", 0, 3) // the user, the self-test and the signature
-	if err := p.Close(); err != nil {
-		t.Fatal(err)
-	}
-
-	before := chaos.Count(t, "C_Login")
-	cfg.KeyPIN = []byte(p11test.WrongPIN)
-	for range 3 {
-		mustNotOpen(t, cfg, capsign.PINIncorrect)
-	}
-	wantCount(t, chaos, "C_Login", before, 2) // the user once, the key once
-	cfg.KeyPIN, cfg.Guard = cfg.PIN, newOneLogin()
-	mustSign(t, opened(t, cfg), "")
-}
-
 // Many callers of a key whose PIN has become wrong send it once.
-func TestKeyPINIsTriedOnceByMany(t *testing.T) {
-	tok := p11test.SoftHSM(t)
-	tok.Generate(t, capsign.ES256, keyName, "01", p11test.AlwaysAuthenticate)
-	chaos := p11test.WithChaos(t, tok)
-	p := opened(t, configFor(chaos.Token))
-	before := chaos.Count(t, "C_Login")
-	chaos.Rule(t, "C_Login rv=0xA0 delay_ms=20")
-	done := make(chan struct{})
-	for range 16 {
-		go func() {
-			mustFail(t, p, capsign.PINIncorrect)
-			done <- struct{}{}
-		}()
-	}
-	for range 16 {
-		<-done
-	}
-	wantCount(t, chaos, "C_Login", before, 1)
-}
-
 func TestModulesThatAreNone(t *testing.T) {
 	dir := t.TempDir()
 	text := filepath.Join(dir, "text.so")
@@ -290,52 +245,5 @@ func TestModuleHasOneSetOfInitArgs(t *testing.T) {
 	mustNotOpen(t, cfg, capsign.ConfigInvalid)
 }
 
-func TestGeneratedKeysStayOnTheToken(t *testing.T) {
-	cfg := generated(t)
-	p := opened(t, cfg)
-	k := p.held.Load().byKID[p.held.Load().current]
-	if len(k.id) != 16 {
-		t.Errorf("CKA_ID of %d bytes, want 16", len(k.id))
-	}
-	if alone, err := keepsItsKey(t, p, k.label); !alone || err != nil {
-		t.Errorf("alone %t, %v", alone, err)
-	}
-}
-
-func TestKeysThatATokenGivesAwayAreNotKept(t *testing.T) {
-	tok := p11test.SoftHSM(t)
-	tok.Generate(t, capsign.ES256, keyName, "01")
-	tok.Generate(t, capsign.ES256, "extractable", "02", p11test.Extractable)
-	p := opened(t, configFor(tok))
-	if _, err := keepsItsKey(t, p, "extractable"); codeOf(err) != capsign.Integrity {
-		t.Errorf("an extractable key: %v, want %s", err, capsign.Integrity)
-	}
-}
-
 // keepsItsKey asks what Generate asks of a key that it has made.
-func keepsItsKey(t *testing.T, p *Provider, label string) (alone bool, err error) {
-	t.Helper()
-	err = p.token.look(t.Context(), func(ctx context.Context, v view) error {
-		found, err := v.find(ctx, p11.NewAttribute(p11.CKA_CLASS, p11.CKO_PRIVATE_KEY), p11.NewAttribute(p11.CKA_LABEL, label))
-		if err != nil || len(found) == 0 {
-			return errGone
-		}
-		alone, err = v.keepsItsKey(ctx, found[0], label)
-		return err
-	})
-	return alone, err
-}
-
 // A label that somebody else has given a key to in the meantime is not alone.
-func TestALabelOfTwoKeysIsNotAlone(t *testing.T) {
-	tok := p11test.SoftHSM(t)
-	tok.Generate(t, capsign.ES256, keyName, "01")
-	tok.Generate(t, capsign.ES256, "twice", "02")
-	tok.Generate(t, capsign.ES256, "twice", "03")
-	p := opened(t, configFor(tok))
-	for label, want := range map[string]bool{keyName: true, "twice": false} {
-		if alone, err := keepsItsKey(t, p, label); alone != want || err != nil {
-			t.Errorf("%s: alone %t, %v, want %t", label, alone, err, want)
-		}
-	}
-}
