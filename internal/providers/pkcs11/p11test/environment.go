@@ -45,7 +45,8 @@ func upwards(t testing.TB, path string) string {
 		t.Fatal(err)
 	}
 	for !filepath.IsAbs(path) {
-		if found := filepath.Join(dir, path); exists(found) {
+		found := filepath.Join(dir, path)
+		if _, err := os.Stat(found); err == nil {
 			return found
 		}
 		if dir == filepath.Dir(dir) {

@@ -40,7 +40,7 @@ func P11Kit(t testing.TB, behind *Token) *RemoteToken {
 // ready waits until the server listens.
 func (r *RemoteToken) ready(t testing.TB) {
 	t.Helper()
-	within(t, "the server listens", func() bool { return exists(r.socket) })
+	within(t, "the server listens", func() bool { return listens("unix", r.socket) })
 }
 
 // Kill ends the server and its connections. Calls then give 0x30, after Restart

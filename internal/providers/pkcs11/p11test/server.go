@@ -2,6 +2,7 @@ package p11test
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -111,10 +112,15 @@ func socketDir(t testing.TB) string {
 	return dir
 }
 
-// exists reports whether there is such a file.
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+// listens reports whether a server takes connections. That its socket exists
+// does not say so yet.
+func listens(network, address string) bool {
+	conn, err := net.Dial(network, address)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
 }
 
 // loopback is an address on the loopback interface.

@@ -63,7 +63,7 @@ func startBus(t testing.TB) string {
 		t.Fatal(err)
 	}
 	serve(t, nil, program(t, "dbus", "dbus-daemon"), "--config-file="+config, "--nofork", "--nopidfile")
-	within(t, "the message bus listens", func() bool { return exists(socket) })
+	within(t, "the message bus listens", func() bool { return listens("unix", socket) })
 	return socket
 }
 
@@ -88,17 +88,13 @@ func (tpm *TPMToken) startDevice(t testing.TB) {
 // deviceListens waits for the device and reports whether it is there.
 func (tpm *TPMToken) deviceListens(t testing.TB) bool {
 	t.Helper()
-	listens := false
+	there := false
 	within(t, "swtpm listens", func() bool {
 		// Its control channel: the other takes one connection only, the broker's.
-		conn, err := net.Dial("tcp", loopback(tpm.port+1))
-		if err == nil {
-			_ = conn.Close()
-			listens = true
-		}
-		return listens || tpm.device.ended()
+		there = listens("tcp", loopback(tpm.port+1))
+		return there || tpm.device.ended()
 	})
-	return listens
+	return there && !tpm.device.ended()
 }
 
 // startBroker starts the resource manager and waits until it answers.
