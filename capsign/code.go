@@ -32,10 +32,11 @@ const (
 	Denied     Code = "denied"
 	IDConflict Code = "id_conflict"
 
-	PoolUnknown    Code = "pool_unknown"
-	KeyUnknown     Code = "key_unknown"
-	KIDUnknown     Code = "kid_unknown"
-	KeyringMissing Code = "keyring_missing"
+	PoolUnknown     Code = "pool_unknown"
+	KeyUnknown      Code = "key_unknown"
+	KIDUnknown      Code = "kid_unknown"
+	KeyringMissing  Code = "keyring_missing"
+	ArtifactUnknown Code = "artifact_unknown"
 
 	PassphraseIncorrect Code = "passphrase_incorrect"
 	PINIncorrect        Code = "pin_incorrect"
@@ -49,6 +50,7 @@ const (
 
 	RequestExpired      Code = "request_expired"
 	RetriesExhausted    Code = "retries_exhausted"
+	RegistryUnavailable Code = "registry_unavailable"
 	NoWorker            Code = "no_worker"
 	QueueUnavailable    Code = "queue_unavailable"
 	AuditUnavailable    Code = "audit_unavailable"
@@ -142,6 +144,7 @@ var codeTable = []codeInfo{
 	{PoolUnknown, false, FateNone, 4, "No worker has served this pool on this broker."},
 	{KeyUnknown, false, FateAnswered, 4, "The pool has no key of this name."},
 	{KIDUnknown, false, FateAnswered, 4, "No key with this kid is known."},
+	{ArtifactUnknown, false, FateNone, 4, "The registry has no such artifact, or nothing signed is attached to it."},
 	{KeyringMissing, false, FateNone, 4, "A keyring is required here, and there is none to be found."},
 
 	{PassphraseIncorrect, false, FateNone, 5, "The passphrase does not open the key file."},
@@ -156,6 +159,7 @@ var codeTable = []codeInfo{
 
 	{RequestExpired, false, FateAnswered, 6, "The request expired before it was signed; send a new one."},
 	{RetriesExhausted, false, FateAnswered, 6, "The request was tried too many times without an outcome."},
+	{RegistryUnavailable, true, FateNone, 6, "The registry cannot be reached, or does not answer as one."},
 	{NoWorker, true, FateNone, 6, "No worker of the pool is running."},
 	{QueueUnavailable, true, FateRedelivered, 6, "The queue takes no messages at the moment."},
 	{AuditUnavailable, true, FateHeld, 6, "The worker cannot record what it does; it releases nothing."},

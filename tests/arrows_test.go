@@ -23,6 +23,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 		{"/internal/providers", nil, []string{"/capsign"}, "a contract rests on words alone"},
 		{"/internal/config", []string{"github.com/nats-io/nats-server"}, []string{"/capsign"}, "configuration knows no machinery"},
 		{"/internal/audit", []string{"github.com/nats-io/nats-server"}, []string{"/capsign"}, "the record knows no broker"},
+		{"/internal/loginguard", []string{"github.com/nats-io/nats-server"}, []string{"/capsign"}, "the guard knows no token"},
 		{"/internal/queue", []string{"github.com/nats-io/nats-server"}, []string{"/capsign", "/internal/audit"}, "the queue knows no provider"},
 		{
 			"/cmd/cap", []string{

@@ -31,8 +31,9 @@ Every failure in cap is one code out of this closed set. It is what a result on 
 package ` + "`capsign`" + ` wraps, and what decides the exit status of ` + "`cap` and `worker`" + `. *Retry* says whether the
 same request, with the same id, can succeed without anything else changing. *Message* says what the worker does with
 the queued message of a request that it refuses: *answered* stores the code as the request's one result, *redelivered*
-brings the message back after a growing delay until it expires or its tries run out, and *none* means that the code
-never meets a queued message.
+brings the message back after a growing delay until it expires or its tries run out, *held* does that and has the
+worker take no requests until its provider has signed a message of its own, *latched* has the whole pool stand still, over restarts too,
+until an operator says ` + "`cap pool resume`" + `, and *none* means that the code never meets a queued message.
 
 `
 
