@@ -3,6 +3,7 @@ package gcp
 import (
 	"context"
 	"path"
+	"strings"
 	"time"
 
 	"cloud.google.com/go/kms/apiv1/kmspb"
@@ -123,6 +124,12 @@ func corrupt(resp any, kind fault.Kind) any {
 			answer.Name += "0"
 		}
 		return answer
+	case *kmspb.ListCryptoKeyVersionsResponse:
+		for _, v := range answer.GetCryptoKeyVersions() {
+			if kind == fault.CorruptKeyID {
+				v.Name = strings.Replace(v.GetName(), "/cryptoKeys/", "/cryptoKeys/another-", 1)
+			}
+		}
 	}
 	return resp
 }

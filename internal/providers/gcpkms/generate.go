@@ -78,9 +78,6 @@ func generate(ctx context.Context, c *client, path keyPath) (version, error) {
 	if err != nil {
 		return version{}, err
 	}
-	if _, ok := path.number(made.GetName()); !ok {
-		return version{}, refuse("generate key", capsign.Integrity)
-	}
 	if err := waitEnabled(ctx, c, made); err != nil {
 		return version{}, err
 	}

@@ -37,6 +37,10 @@ type version struct {
 // fetchVersion fetches the public key of the version with this resource name.
 // Where it fails its checks, that is [capsign.Integrity].
 func fetchVersion(ctx context.Context, op string, c *client, path keyPath, resource string) (version, error) {
+	number, ok := path.number(resource)
+	if !ok { // KMS named a version of another key
+		return version{}, refuse(op, capsign.Integrity)
+	}
 	answer, err := call(ctx, op, c, func(ctx context.Context, sdk *kms.KeyManagementClient) (*kmspb.PublicKey, error) {
 		return sdk.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: resource})
 	})
@@ -46,8 +50,7 @@ func fetchVersion(ctx context.Context, op string, c *client, path keyPath, resou
 	if err != nil {
 		return version{}, err
 	}
-	number, ok := path.number(resource)
-	if !ok || answer.GetName() != resource || !sumMatches(answer.GetPemCrc32C(), []byte(answer.GetPem())) {
+	if answer.GetName() != resource || !sumMatches(answer.GetPemCrc32C(), []byte(answer.GetPem())) {
 		return version{}, refuse(op, capsign.Integrity)
 	}
 	alg, ok := algOf(answer.GetAlgorithm())
