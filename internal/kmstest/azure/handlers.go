@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -97,7 +98,11 @@ func (s *Server) getKey(w http.ResponseWriter, r *http.Request, broken fault.Fau
 // answerBundle answers with a version and its public key.
 func (s *Server) answerBundle(w http.ResponseWriter, v *version, broken fault.Fault) {
 	s.mu.Lock()
-	key := publicJWK(v)
+	private := v.private
+	if broken.Kind == fault.WrongKey {
+		private, _ = anotherLike(private) // it never fails
+	}
+	key := publicJWK(private)
 	key["kid"], key["kty"], key["key_ops"] = s.answerID(v, broken), v.kty, v.ops
 	body := map[string]any{"key": key, "attributes": attributes(v)}
 	s.mu.Unlock()
@@ -113,11 +118,11 @@ func (s *Server) answerID(v *version, broken fault.Fault) string {
 }
 
 // publicJWK returns what is public of a key, as a JSON Web Key (RFC 7517).
-func publicJWK(v *version) map[string]any {
-	if key, ok := v.private.(*rsa.PrivateKey); ok {
+func publicJWK(private crypto.Signer) map[string]any {
+	if key, ok := private.(*rsa.PrivateKey); ok {
 		return map[string]any{"n": b64.EncodeToString(key.N.Bytes()), "e": b64.EncodeToString(big.NewInt(int64(key.E)).Bytes())}
 	}
-	key := v.private.(*ecdsa.PrivateKey)
+	key := private.(*ecdsa.PrivateKey)
 	point, _ := key.PublicKey.Bytes() // 0x04 || x || y
 	half := (len(point) - 1) / 2
 	return map[string]any{
@@ -190,7 +195,7 @@ func (s *Server) createKey(w http.ResponseWriter, r *http.Request, broken fault.
 		return
 	}
 	s.mu.Lock()
-	v.ops = asked.Ops
+	v.ops, v.exportable = asked.Ops, s.exportable.Load()
 	s.mu.Unlock()
 	s.answerBundle(w, v, broken)
 }

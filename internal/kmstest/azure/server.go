@@ -64,6 +64,7 @@ type Server struct {
 	resource    atomic.Pointer[string] // of the challenge
 	authority   atomic.Pointer[string] // of the challenge
 	serviceTime atomic.Int64           // nanoseconds
+	exportable  atomic.Bool            // whether keys are made so
 	connections atomic.Int64           // accepted so far
 	mangle      atomic.Pointer[func([]byte) []byte]
 	observe     atomic.Pointer[func([]byte)]
@@ -161,6 +162,9 @@ func (s *Server) Environment() []string {
 
 // SetServiceTime makes every signature take that long.
 func (s *Server) SetServiceTime(d time.Duration) { s.serviceTime.Store(int64(d)) }
+
+// MakeExportable has keys be made with private keys that can be exported.
+func (s *Server) MakeExportable(yes bool) { s.exportable.Store(yes) }
 
 // Present makes new connections see another certificate.
 func (s *Server) Present(certificate tls.Certificate) { s.certificate.Store(&certificate) }

@@ -109,3 +109,15 @@ func TestGenerateIsNotTriedAgain(t *testing.T) {
 	_, err := Generate(t.Context(), cfg)
 	mustFail(t, "Generate Ed25519", err, capsign.UnsupportedAlg)
 }
+
+// What was made must be what was asked for.
+func TestGeneratedKeysAreLookedAt(t *testing.T) {
+	vault, cfg := newKey(t, capsign.ES256)
+	provider := open(t, cfg)
+	vault.MakeExportable(true)
+	kid, err := provider.Generate(t.Context())
+	mustFail(t, "Generate of a key that can be exported", err, capsign.Integrity)
+	if kids, _ := provider.ListKIDs(t.Context()); kid != "" || len(kids) != 1 {
+		t.Errorf("kid %q, held %v", kid, kids)
+	}
+}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/capsign/cap/capsign"
 	"github.com/capsign/cap/internal/kmstest/azure"
+	"github.com/capsign/cap/internal/kmstest/fault"
 	"github.com/capsign/cap/internal/providers/retry"
 )
 
@@ -146,6 +147,10 @@ func TestExpiryIsWatched(t *testing.T) {
 		t.Error("the vault was asked all the same")
 	}
 	vault.Enable(keyName, id)
+	vault.Faults.Set(fault.Fault{Kind: fault.WrongKey, Method: "GetKey"})
+	_, err = provider.Sign(t.Context(), "", []byte("by whom?"))
+	mustFail(t, "Sign with a version that became another key", err, capsign.Integrity)
+	vault.Faults.Clear()
 	mustSign(t, provider, "")
 }
 
