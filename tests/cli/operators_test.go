@@ -180,7 +180,8 @@ func keyProvider(pools string) string {
 func startRogue(t *testing.T) string {
 	t.Helper()
 	server := startBroker(t)
-	stopWorker(t, startWorker(t, server, "idle", newKeys(t, "idle-key", capsign.Ed25519, 1)))
+	idle := newKeys(t, "idle-key", capsign.Ed25519, 1)
+	stopWorker(t, startWorker(t, server, "idle", idle))
 	evil := "\x1b[31m\u202e\r" + strings.Repeat("漢字 evil", 5000)
 	announce(t, server, "rogue", deviceKey{code: capsign.Throttled, provider: evil, class: capsign.ClassCloud, backend: evil, version: evil})
 	announce(t, server, "silent", deviceKey{provider: capsign.ProviderPKCS11, class: capsign.ClassToken})
@@ -190,6 +191,7 @@ func startRogue(t *testing.T) string {
 	}
 	answer(t, nc, capsign.AdminSubject("rogue", capsign.AdminCheck), capsign.AdminReply{V: capsign.Version, Checks: []capsign.KeyCheck{
 		{KID: evil, Code: capsign.Code(evil), Seconds: 1e308}, {KID: "\x1b[2J", Seconds: -1e308},
+		{KID: keysOf(t, idle)[0].KID, Seconds: 1e308},
 	}})
 	answer(t, nc, capsign.AdminSubject("rogue", capsign.AdminGenerate), capsign.AdminReply{V: capsign.Version, KID: evil})
 	answer(t, nc, capsign.AdminSubject("idle", capsign.AdminGenerate), capsign.AdminReply{V: capsign.Version, Code: capsign.Code(evil)})

@@ -29,7 +29,7 @@ import (
 //	NATS_CLOSED, NATS_GUEST, NATS_READER, NATS_VIEWER
 //	           lets nobody in without a password; lets guests do nothing,
 //	           readers anything but ask for signatures, and viewers anything
-//	           but ask workers and change pools
+//	           but ask workers and change pools, of which they see hsm
 //	NATS_OPS, NATS_ROGUE
 //	           operators' pools, and one of hostile records: operators_test.go
 //	OTLP_GOOD  a collector, whose spans are in the file at SPANS
@@ -42,11 +42,11 @@ func startSites(t *testing.T) []string {
 	startWorker(t, many, "release", release)
 	stopWorker(t, startWorker(t, many, "idle", newKeys(t, "idle-key", capsign.Ed25519, 1)))
 	pauseTwin(t, many, release)
-	guarded, mute := startGuarded(t), muteAddress(t)
+	guarded, mute := startGuarded(t, startDefault), muteAddress(t)
 	collector, spans := startCollector(t)
 	return []string{
 		"NATS_CLOSED=nats://" + guarded, "NATS_GUEST=nats://guest:hunter2@" + guarded,
-		"NATS_READER=nats://reader:hunter2@" + guarded, "NATS_VIEWER=nats://viewer:hunter2@" + guarded,
+		"NATS_READER=nats://reader:hunter2@" + guarded, "NATS_VIEWER=nats://viewer:hunter2@" + startGuarded(t, startToken),
 		"NATS_OPS=" + startOperators(t), "NATS_ROGUE=" + startRogue(t),
 		"OTLP_GOOD=" + collector, "SPANS=" + spans,
 		"NATS_URL=" + one.URL(), "NATS_MANY=" + many.URL(), "NATS_BARE=" + bare.URL(),
@@ -67,9 +67,9 @@ func startBroker(t *testing.T) *embedded.Server {
 	return server
 }
 
-// startGuarded starts a broker with users and a pool, and returns its host and
-// port.
-func startGuarded(t *testing.T) string {
+// startGuarded starts a broker with users and a pool that work serves, and
+// returns its host and port.
+func startGuarded(t *testing.T, work func(*testing.T, *nats.Conn)) string {
 	t.Helper()
 	deny := func(subjects ...string) *server.Permissions {
 		return &server.Permissions{Publish: &server.SubjectPermission{Deny: subjects}}
@@ -97,8 +97,14 @@ func startGuarded(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	serve(t, nc, "default", newKeys(t, "cap-signing", capsign.Ed25519, 1))
+	work(t, nc)
 	return address
+}
+
+// startDefault serves the pool called default.
+func startDefault(t *testing.T, nc *nats.Conn) {
+	t.Helper()
+	serve(t, nc, "default", newKeys(t, "cap-signing", capsign.Ed25519, 1))
 }
 
 // connect returns a connection that ends with the test.

@@ -26,6 +26,8 @@ var mending = map[capsign.Code]string{
 	capsign.TokenAbsent:         "plug the token in or start its service; the token that the configuration names must be there.",
 	capsign.Throttled:           "send less, or have the provider's quota raised; the worker waits as long as it is told to.",
 	capsign.NoWorker:            startOne,
+	capsign.KeyNotHeld:          "the keyring's active key is not in the worker's backend: bind the worker to it, or publish another keyring.",
+	capsign.KeyringStale:        "check that the worker reaches the broker, and that the newest keyring has not expired.",
 
 	capsign.KIDUnknown:     "the worker does not hold the key version that the pool signs with: is it bound to another token or key?",
 	capsign.KeyUnknown:     "the worker's provider has no such key; 'cap keys info' lists the pool's.",

@@ -28,6 +28,7 @@ var hints = map[capsign.Code]string{
 	capsign.ProviderDenied:      waitsForOperator,
 	capsign.CredentialsInvalid:  waitsForOperator,
 	capsign.TLSUntrusted:        waitsForOperator,
+	capsign.KeyNotHeld:          waitsForOperator,
 
 	capsign.RequestExpired:      "try again, with a longer --timeout.",
 	capsign.RetriesExhausted:    "the worker's log says why; then try again.",
@@ -38,6 +39,7 @@ var hints = map[capsign.Code]string{
 	capsign.TokenAbsent:         soonOver,
 	capsign.Throttled:           soonOver,
 	capsign.AuditUnavailable:    soonOver,
+	capsign.KeyringStale:        soonOver,
 	capsign.NoWorker:            startOne,
 
 	capsign.ResultTimeout:  "is a worker of this pool running? Signing again is safe.",

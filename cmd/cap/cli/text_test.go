@@ -81,6 +81,9 @@ func TestWrappingLosesNothing(t *testing.T) {
 	if got, want := wrap("one two three", 7), []string{"one two", "three"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
+	if got, want := wrap("漢字漢字漢字", 8), []string{"漢字漢字", "漢字"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q: these are two columns wide", got, want)
+	}
 }
 
 func TestHowLongAgo(t *testing.T) {
