@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 func TestQuickRunMeasuresEveryRow(t *testing.T) {
 	report := filepath.Join(t.TempDir(), "performance.md")
 	var table bytes.Buffer
-	args := []string{"-quick", "-row", "P1,P2,P3,P4,P5,baseline", "-o", report}
+	args := []string{"-quick", "-row", "P1,P2,P3,P4,P5,P6,baseline", "-o", report}
 	if err := run(t.Context(), args, strings.NewReader(""), &table, t.Output()); err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ const (
 	cpu       figure = "CPU-ms/signature"
 	serverCPU figure = "CPU-ms/signature, worker and server"
 	p50       figure = "p50 ms"
+	p95       figure = "p95 ms"
 	p99       figure = "p99 ms"
 	p50At50   figure = "p50 ms at 50 %"
 	p99At50   figure = "p99 ms at 50 %"
@@ -38,11 +39,21 @@ const (
 	moduleRate       figure = "module signatures/s"
 	moduleSessions   figure = "module's best number of sessions"
 	moduleCPU        figure = "module CPU-ms/signature"
+
+	// Of a provider in a cloud, beside the vendor's SDK with its defaults.
+	p50Added figure = "p50 ms added to the service's 40"
+	p95Added figure = "p95 ms added to the service's 40"
+	p99Added figure = "p99 ms added to the service's 40"
+	p50SDK   figure = "p50 ms added, SDK's defaults"
+	p95SDK   figure = "p95 ms added, SDK's defaults"
+	p99SDK   figure = "p99 ms added, SDK's defaults"
+	p95Sleep figure = "p95 ms that a sleep of 40 is late"
 )
 
 // order is the order of the figures in a row.
 var order = []figure{
-	ofRaw, ofRawCPU, ofModule, ofModuleVerified, ofModuleCPU, p50, p99, p50At50, p99At50, p50At80, p99At80, start,
+	ofRaw, ofRawCPU, ofModule, ofModuleVerified, ofModuleCPU, p50, p95, p99, p50At50, p99At50, p50At80, p99At80,
+	p50Added, p95Added, p99Added, p50SDK, p95SDK, p99SDK, p95Sleep, start,
 	cpu, serverCPU, fsyncs, perSecond, saturated, late,
 	tokenRate, moduleRate, moduleSessions, moduleCPU, rawRate, rawCPU, others,
 }

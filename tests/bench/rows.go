@@ -81,6 +81,16 @@ func rows() []row {
 		{id: "P5", what: "SoftHSM, P-256", goals: goals{ofModule: 0.95}, measure: onToken(capsign.ES256)},
 		{id: "P5", what: "SoftHSM, Ed25519", goals: goals{ofModule: 0.95}, measure: onToken(capsign.Ed25519)},
 		{id: "P5", what: "SoftHSM, RSA-3072 (PS256)", goals: goals{ofModule: 0.95}, measure: onToken(capsign.PS256)},
+		inCloudRow("AWS, HTTP/1.1", awsCloud(true)),
+		inCloudRow("AWS, HTTP/2", awsCloud(false)),
+		inCloudRow("Google", gcpCloud),
+		inCloudRow("Azure, HTTP/1.1", azureCloud(true)),
+		inCloudRow("Azure, HTTP/2", azureCloud(false)),
+		{id: "P6", what: "AWS, HTTP/1.1, 64 at one moment", measure: inWaves(awsCloud(true))},
+		{id: "P6", what: "Azure, HTTP/1.1, 64 at one moment", measure: inWaves(azureCloud(true))},
+		oneByOneRow("AWS, HTTP/1.1", awsCloud(true)),
+		oneByOneRow("Google", gcpCloud),
+		oneByOneRow("Azure, HTTP/1.1", azureCloud(true)),
 		{
 			id: "P11", what: "worker's exec to first verified signature", sync: lazy,
 			measure: coldStart(lazy),
@@ -93,6 +103,16 @@ func rows() []row {
 		{id: "baseline", what: "naive JetStream, 64 in flight", sync: lazy, measure: throughput(naiveSite, lazy, callNaive(inFlight))},
 		{id: "baseline", what: "naive JetStream, 64 in flight", sync: always, measure: throughput(naiveSite, always, callNaive(inFlight))},
 	}
+}
+
+// inCloudRow is the row of a cloud under load.
+func inCloudRow(name string, open newCloud) row {
+	return row{id: "P6", what: name + ", 64 in flight", goals: goals{p95Added: 3}, measure: inCloud(open)}
+}
+
+// oneByOneRow is the row of one-offs in a cloud.
+func oneByOneRow(name string, open newCloud) row {
+	return row{id: "P6", what: name + ", one at a time", goals: goals{p95: 60, p99: 100}, measure: oneByOne(open)}
 }
 
 // inFlight is how many requests the rows with one signature per message keep

@@ -62,7 +62,7 @@ func onToken(alg capsign.Alg) func(context.Context, *pass) (figures, error) {
 // seen.
 func takeTurns(p *pass, in *tokenProcess, contenders []string, seen map[string][]figures) error {
 	for _, name := range contenders {
-		f, err := in.measure(name, p.pace.window/tokenTurns)
+		f, err := in.measure(name, p.pace.window/10)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
