@@ -7,8 +7,8 @@ FUZZTIME      ?= 30s
 # Debian packages: what the tests need, and the tokens that they are run on
 # where they are installed.
 TEST_PACKAGES := openssl
-RIG_PACKAGES  := softhsm2 opensc p11-kit p11-kit-modules swtpm tpm2-tools libtpm2-pkcs11-1 \
-                 tpm2-abrmd libtss2-tcti-tabrmd0 dbus libnss3 libnss3-tools
+RIG_PACKAGES  := softhsm2 opensc p11-kit p11-kit-modules swtpm tpm2-tools libtpm2-pkcs11-1 libtss2-tcti-swtpm0 \
+                 tpm2-abrmd libtss2-tcti-tabrmd0 dbus-daemon libnss3 libnss3-tools
 
 # The race detector needs cgo and a C compiler.
 HAS_CC := $(shell [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v $$($(GO) env CC))

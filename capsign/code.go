@@ -144,8 +144,8 @@ var codeTable = []codeInfo{
 	{PoolUnknown, false, FateNone, 4, "No worker has served this pool on this broker."},
 	{KeyUnknown, false, FateAnswered, 4, "The pool has no key of this name."},
 	{KIDUnknown, false, FateAnswered, 4, "No key with this kid is known."},
-	{ArtifactUnknown, false, FateNone, 4, "The registry has no such artifact, or nothing signed is attached to it."},
 	{KeyringMissing, false, FateNone, 4, "A keyring is required here, and there is none to be found."},
+	{ArtifactUnknown, false, FateNone, 4, "The registry has no such artifact, or nothing signed is attached to it."},
 
 	{PassphraseIncorrect, false, FateNone, 5, "The passphrase does not open the key file."},
 	{PINIncorrect, false, FateLatched, 5, "The token refused the worker's PIN; nobody tries again before the pool is resumed."},

@@ -28,8 +28,8 @@ var backends = []string{
 var notOffered = map[string][]capsign.Alg{
 	"software":    {capsign.ES384, capsign.PS256, capsign.RS256},
 	"NSS softokn": {capsign.Ed25519},
-	"p11-kit":     {capsign.Ed25519}, // version 0.24 does not pass it on
-	"tpm2-pkcs11": {capsign.Ed25519},
+	"p11-kit":     {capsign.Ed25519},                // version 0.24 does not pass it on
+	"tpm2-pkcs11": {capsign.Ed25519, capsign.PS256}, // version 1.9 pads no digest that it did not make
 	"azure":       {capsign.Ed25519},
 	"azure, real": {capsign.Ed25519},
 }

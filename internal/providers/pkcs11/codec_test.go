@@ -25,7 +25,7 @@ func TestReturnValues(t *testing.T) {
 		0x101:      {"USER_NOT_LOGGED_IN", login, capsign.ProviderUnavailable},
 		0xA0:       {"PIN_INCORRECT", fatal, capsign.PINIncorrect},
 		0xA4:       {"PIN_LOCKED", fatal, capsign.TokenLocked},
-		0x102:      {"USER_PIN_NOT_INITIALIZED", fatal, capsign.PINIncorrect},
+		0x102:      {"USER_PIN_NOT_INITIALIZED", fatal, capsign.TokenAbsent},
 		0xB3:       {"SESSION_HANDLE_INVALID", session, capsign.ProviderUnavailable},
 		0x70:       {"MECHANISM_INVALID", fatal, capsign.UnsupportedAlg},
 		0x80000001: {"VENDOR_DEFINED", device, capsign.ProviderUnavailable},

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"slices"
+	"time"
 
 	p11 "github.com/miekg/pkcs11"
 
@@ -19,6 +20,10 @@ const rsaBits = 3072
 // generateTries is how often Generate makes way for somebody who generates the
 // same version at the same time.
 const generateTries = 3
+
+// generateTime is how long the call that makes a key pair may take: a chip looks
+// for RSA primes for half a minute.
+const generateTime = time.Minute
 
 // Generate makes a key pair on the token, its private key sensitive and not
 // extractable, as the first or the next version of the key that cfg describes,
@@ -76,7 +81,7 @@ func (p *Provider) generate(ctx context.Context) (label string, err error) {
 		}
 		label = versionLabel(p.cfg.KeyLabel, next)
 		alone := false
-		err = t.m.call(ctx, func(ctx context.Context, th *thread) (err error) {
+		err = t.m.callWithin(ctx, max(t.m.limit, generateTime), func(ctx context.Context, th *thread) (err error) {
 			alone, err = t.generateOn(ctx, th, p.cfg.Alg, label)
 			return err
 		})

@@ -95,7 +95,12 @@ func (m *module) part(ctx context.Context) {
 
 // call runs work on the control thread, within the module's limit per call.
 func (m *module) call(ctx context.Context, work func(context.Context, *thread) error) error {
-	return m.control.do(ctx, m.limit, func(th *thread) error { return work(ctx, th) })
+	return m.callWithin(ctx, m.limit, work)
+}
+
+// callWithin is call for work whose calls may take as long as limit.
+func (m *module) callWithin(ctx context.Context, limit time.Duration, work func(context.Context, *thread) error) error {
+	return m.control.do(ctx, limit, func(th *thread) error { return work(ctx, th) })
 }
 
 // enter calls one function of the library on a thread, unless ctx is done. It

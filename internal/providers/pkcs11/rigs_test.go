@@ -13,27 +13,38 @@ import (
 	"github.com/capsign/cap/internal/providers/providertest"
 )
 
-// contract holds a provider on another vendor's module to the contract.
-func contract(t *testing.T, cfg Config, class capsign.Class, backend string, faults ...providertest.Fault) {
+// contract holds a provider on another vendor's module to the contract, once for
+// each algorithm that the token has. Faults are tried with the first.
+func contract(t *testing.T, cfg Config, class capsign.Class, backend string, algs []capsign.Alg, faults ...providertest.Fault) {
 	t.Helper()
-	generate(t, cfg)
-	providertest.Run(t, providertest.Config{
-		Open:       func(ctx context.Context) (providers.Provider, error) { return provider(Open(ctx, cfg)) },
-		ProviderID: capsign.ProviderPKCS11,
-		KeyName:    keyName,
-		Alg:        capsign.ES256,
-		Class:      class,
-		Backend:    backend,
-		Signatures: 30,
-		Callers:    8,
-		Secrets:    []string{cfg.TokenLabel, "CKR_"},
-		Faults:     faults,
-	})
+	for i, alg := range algs {
+		t.Run(string(alg), func(t *testing.T) {
+			cfg := cfg
+			cfg.Alg, cfg.KeyLabel = alg, cfg.KeyLabel+"-"+string(alg)
+			generate(t, cfg)
+			suite := providertest.Config{
+				Open:       func(ctx context.Context) (providers.Provider, error) { return provider(Open(ctx, cfg)) },
+				ProviderID: capsign.ProviderPKCS11,
+				KeyName:    keyName,
+				Alg:        alg,
+				Class:      class,
+				Backend:    backend,
+				Signatures: 20,
+				Callers:    8,
+				Secrets:    []string{cfg.TokenLabel, "CKR_"},
+			}
+			if i == 0 {
+				suite.Faults = faults
+			}
+			providertest.Run(t, suite)
+		})
+	}
 }
 
 func TestContractOfNSS(t *testing.T) {
 	p11test.OwnProcess(t, func(t *testing.T) {
-		contract(t, configFor(p11test.NSS(t)), capsign.ClassToken, "NSS softokn")
+		contract(t, configFor(p11test.NSS(t)), capsign.ClassToken, "NSS softokn",
+			[]capsign.Alg{capsign.ES256, capsign.ES384, capsign.PS256, capsign.RS256})
 	})
 }
 
@@ -42,7 +53,7 @@ func TestContractOfTPM(t *testing.T) {
 		tpm := p11test.TPM(t)
 		cfg := configFor(tpm.Token)
 		cfg.CallTimeout = 2 * time.Second
-		contract(t, cfg, capsign.ClassChip, "tpm2-pkcs11", providertest.Fault{
+		contract(t, cfg, capsign.ClassChip, "tpm2-pkcs11", []capsign.Alg{capsign.ES256, capsign.ES384, capsign.RS256}, providertest.Fault{
 			Name:     "TPM dead and back",
 			Inject:   func(t *testing.T) { tpm.Kill(t) },
 			Repair:   func(t *testing.T) { tpm.Restart(t) },
@@ -94,7 +105,7 @@ func TestContractOfARemoteToken(t *testing.T) {
 		remote := p11test.P11Kit(t, p11test.SoftHSM(t))
 		cfg := configFor(remote.Token)
 		cfg.CallTimeout = time.Second
-		contract(t, cfg, capsign.ClassToken, "p11-kit", providertest.Fault{
+		contract(t, cfg, capsign.ClassToken, "p11-kit", []capsign.Alg{capsign.ES256, capsign.ES384, capsign.PS256, capsign.RS256}, providertest.Fault{
 			Name:     "server gone and back",
 			Inject:   func(t *testing.T) { remote.Kill(t) },
 			Repair:   func(t *testing.T) { remote.Restart(t) },

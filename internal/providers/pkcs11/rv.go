@@ -80,7 +80,7 @@ var verdicts = map[rv]verdict{
 	0xE1:  {"TOKEN_NOT_RECOGNIZED", device, capsign.TokenAbsent},
 	0xE2:  {"TOKEN_WRITE_PROTECTED", fatal, capsign.ProviderDenied},
 	0x101: {"USER_NOT_LOGGED_IN", login, capsign.ProviderUnavailable},
-	0x102: {"USER_PIN_NOT_INITIALIZED", fatal, capsign.PINIncorrect},
+	0x102: {"USER_PIN_NOT_INITIALIZED", fatal, capsign.TokenAbsent}, // no PIN was refused; SoftHSM says it while others log in
 	0x130: {"DOMAIN_PARAMS_INVALID", fatal, capsign.UnsupportedAlg},
 	0x140: {"CURVE_NOT_SUPPORTED", fatal, capsign.UnsupportedAlg},
 	0x190: {"CRYPTOKI_NOT_INITIALIZED", device, capsign.ProviderUnavailable},
