@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -41,8 +40,8 @@ type bench struct {
 	raw   *rawSigner
 	begun time.Time
 	dir   string // empty, gone afterwards
-	// worker builds cmd/worker, once, and returns the path of the binary.
-	worker func() (string, error)
+	// programs are what rows start.
+	programs *programs
 }
 
 // pass is what measuring a row needs, once.
@@ -53,7 +52,7 @@ type pass struct {
 	procs    int                           // GOMAXPROCS of other processes
 	profiles string                        // directory for those of other processes; empty means none
 	profile  func() (stop func(), _ error) // brackets what counts
-	worker   func() (string, error)        // builds cmd/worker
+	programs *programs
 }
 
 // result is what all rounds of a row gave.
@@ -86,8 +85,7 @@ func newBench(cfg settings, log io.Writer) (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	build := sync.OnceValues(func() (string, error) { return buildWorker(dir) })
-	return &bench{cfg: cfg, log: log, raw: raw, begun: time.Now(), dir: dir, worker: build}, nil
+	return &bench{cfg: cfg, log: log, raw: raw, begun: time.Now(), dir: dir, programs: newPrograms(dir)}, nil
 }
 
 // close removes what the run has left on disk.
@@ -182,7 +180,7 @@ func (b *bench) once(ctx context.Context, r row, round int) (_ figures, steady b
 // pass returns what a measurement in dir needs.
 func (b *bench) pass(dir string) *pass {
 	nothing := func() (func(), error) { return func() {}, nil }
-	return &pass{pace: b.cfg.pace, messages: b.raw.messages, dir: dir, procs: b.cfg.procs, profiles: b.cfg.profiles, profile: nothing, worker: b.worker}
+	return &pass{pace: b.cfg.pace, messages: b.raw.messages, dir: dir, procs: b.cfg.procs, profiles: b.cfg.profiles, profile: nothing, programs: b.programs}
 }
 
 // report tells whoever waits how a round went.

@@ -23,7 +23,7 @@ const lazyConfig = "key: {provider: software}\nnats: {allow_lazy_sync: true}\n"
 // streams, the key, the client's connection and lookups are all in it.
 func coldStart(sync durability) func(context.Context, *pass) (figures, error) {
 	return func(ctx context.Context, p *pass) (_ figures, err error) {
-		worker, err := p.worker()
+		worker, err := p.programs.path(worker)
 		if err != nil {
 			return nil, err
 		}
@@ -47,17 +47,6 @@ func coldStart(sync durability) func(context.Context, *pass) (figures, error) {
 		}
 		return figures{start: time.Since(began).Seconds() * 1000}, nil
 	}
-}
-
-// buildWorker builds the worker's binary into dir.
-func buildWorker(dir string) (string, error) {
-	worker := filepath.Join(dir, "worker")
-	build := exec.Command("go", "build", "-o", worker, "github.com/capsign/cap/cmd/worker")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		return "", fmt.Errorf("%w: cmd/worker does not build", errSkip)
-	}
-	return worker, nil
 }
 
 // untilSigned tries every millisecond to find the worker and have it sign.

@@ -25,6 +25,7 @@ const (
 	p99At80   figure = "p99 ms at 80 %"
 	late      figure = "generator late, p99 ms"
 	start     figure = "ms"
+	exit      figure = "ms to exit"
 	fsyncs    figure = "fsyncs/message"
 	saturated figure = "signatures/s at saturation"
 	rawRate   figure = "raw signatures/s"
@@ -40,6 +41,11 @@ const (
 	moduleSessions   figure = "module's best number of sessions"
 	moduleCPU        figure = "module CPU-ms/signature"
 
+	// Of a program's start.
+	exitEmpty  figure = "ms to exit of an empty Go program"
+	inits      figure = "ms in package initialisation"
+	binarySize figure = "MB of binary"
+
 	// Of a provider in a cloud, beside the vendor's SDK with its defaults.
 	p50Added figure = "p50 ms added to the service's 40"
 	p95Added figure = "p95 ms added to the service's 40"
@@ -53,7 +59,7 @@ const (
 // order is the order of the figures in a row.
 var order = []figure{
 	ofRaw, ofRawCPU, ofModule, ofModuleVerified, ofModuleCPU, p50, p95, p99, p50At50, p99At50, p50At80, p99At80,
-	p50Added, p95Added, p99Added, p50SDK, p95SDK, p99SDK, p95Sleep, start,
+	p50Added, p95Added, p99Added, p50SDK, p95SDK, p99SDK, p95Sleep, start, exit, exitEmpty, inits, binarySize,
 	cpu, serverCPU, fsyncs, perSecond, saturated, late,
 	tokenRate, moduleRate, moduleSessions, moduleCPU, rawRate, rawCPU, others,
 }
