@@ -86,6 +86,7 @@ func New(opts Options) (*Server, error) {
 	}
 	s := &Server{Faults: new(fault.Injector), opts: opts, keys: make(map[string][]*version), tokens: make(map[string]time.Time)}
 	if err := s.start(); err != nil {
+		_ = os.RemoveAll(s.dir)
 		return nil, fmt.Errorf("azure: %w", err)
 	}
 	return s, nil
