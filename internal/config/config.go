@@ -28,6 +28,9 @@ const (
 type Config struct {
 	// Key says which key signs, and where it is kept.
 	Key Key `yaml:"key"`
+	// Purpose is empty, or root: the worker then signs keyrings and nothing else.
+	// Any other worker signs anything but keyrings.
+	Purpose string `yaml:"purpose"`
 	// Pool is the pool the worker serves, 1 to 32 characters out of A-Z, a-z,
 	// 0-9, "_" and "-". Default "default".
 	Pool string `yaml:"pool"`
@@ -39,6 +42,8 @@ type Config struct {
 	NATS NATS `yaml:"nats"`
 	// Queue bounds the worker's work and what the broker keeps of it.
 	Queue Queue `yaml:"queue"`
+	// Keyring says which keyrings decide what signs.
+	Keyring Keyring `yaml:"keyring"`
 	// Log says what is logged, and how.
 	Log Log `yaml:"log"`
 }
@@ -223,6 +228,22 @@ type Queue struct {
 	VerifySignatures bool `yaml:"verify_signatures"`
 }
 
+// Keyring says which keyrings the worker follows. Where the broker has none, the
+// provider's own current key signs.
+type Keyring struct {
+	// Roots are the fingerprints of the root keys that are believed: the
+	// hexadecimal SHA-256 of a root's SubjectPublicKeyInfo. With roots, nothing is
+	// signed before there is a keyring of theirs; without, the roots of the first
+	// keyring that is seen are believed from then on.
+	Roots []string `yaml:"roots"`
+	// Threshold is how many of Roots must have signed the first keyring that is
+	// followed. Default 1.
+	Threshold int `yaml:"threshold"`
+	// MaxStale is for how long the worker signs without having been able to make
+	// sure that its keyring is the latest. Default 1 minute.
+	MaxStale time.Duration `yaml:"max_stale"`
+}
+
 // Log says what is logged, and how. No level logs a message or a secret.
 type Log struct {
 	// Level is the least level that is logged. Its zero value, the default, is
@@ -249,6 +270,7 @@ func Default() Config {
 			ResultsMaxBytes: 4 << 30,
 			Replicas:        1,
 		},
-		Log: Log{Format: "text"},
+		Keyring: Keyring{Threshold: 1, MaxStale: time.Minute},
+		Log:     Log{Format: "text"},
 	}
 }

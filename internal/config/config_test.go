@@ -172,7 +172,7 @@ func TestShippedFileUncommentedWithoutAlternatives(t *testing.T) {
 func TestShippedCommentsSayTheDefaults(t *testing.T) {
 	cfg := mustParse(t, uncommented(t, "pin_file", "passphrase_file", "passphrase_env", "dir", "context", "url", "creds",
 		"token_label", "token_serial", "key_id", "alg", "class", "key_pin_env", "key_pin_file", "init_args", "uri",
-		"region", "vault_url", "endpoint", "ca_file", "fallback", "allow_generate"))
+		"region", "vault_url", "endpoint", "ca_file", "fallback", "allow_generate", "purpose"))
 	want := missionConfig()
 	want.Key.Name, want.NATS.Listen = DefaultKeyName, DefaultListen
 	if diff := cmp.Diff(want, cfg); diff != "" {

@@ -81,6 +81,8 @@ func (d *decoder) value(key string, node *yaml.Node, into reflect.Value) {
 		d.fail(key, "has no value; give it one or remove it")
 	case into.Kind() == reflect.Struct:
 		d.section(key, node, into)
+	case into.Kind() == reflect.Slice:
+		d.list(key, node, into)
 	case node.Kind != yaml.ScalarNode:
 		d.fail(key, "must be "+expects(into))
 	default:
@@ -88,6 +90,22 @@ func (d *decoder) value(key string, node *yaml.Node, into reflect.Value) {
 			d.fail(key, problem)
 		}
 	}
+}
+
+// list fills a slice of texts from a sequence.
+func (d *decoder) list(key string, node *yaml.Node, into reflect.Value) {
+	if node.Kind != yaml.SequenceNode {
+		d.fail(key, "must be a list, such as [a, b]")
+		return
+	}
+	if len(node.Content) == 0 {
+		return
+	}
+	list := reflect.MakeSlice(into.Type(), len(node.Content), len(node.Content))
+	for i, item := range node.Content {
+		d.value(key, item, list.Index(i))
+	}
+	into.Set(list)
 }
 
 // section fills a struct from a mapping.

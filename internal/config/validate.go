@@ -1,6 +1,7 @@
 package config
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -17,10 +18,12 @@ func (c Config) faults() []Fault {
 	var rules rules
 	rules.key(c.Key)
 	rules.that("pool", capsign.CheckToken(c.Pool) == nil, `must be 1 to 32 characters out of A-Z, a-z, 0-9, "_" and "-"`)
+	rules.that("purpose", c.Purpose == "" || c.Purpose == "root", "must be root, or left out")
 	rules.path("data", c.Data)
 	rules.that("data", c.Data != "", "must not be empty")
 	rules.nats(c.NATS)
 	rules.queue(c.Queue)
+	rules.keyring(c.Keyring)
 	rules.oneOf("log.format", c.Log.Format, "text", "json")
 	return rules.faults
 }
@@ -57,6 +60,19 @@ func (r *rules) queue(q Queue) {
 	between(r, "queue.jobs_max_bytes", q.JobsMaxBytes, 4<<20, 64<<10*gib, "4MiB", "64TiB")
 	between(r, "queue.results_max_bytes", q.ResultsMaxBytes, 4<<20, 64<<10*gib, "4MiB", "64TiB")
 	between(r, "queue.replicas", q.Replicas, 1, 5, "1", "5")
+}
+
+// fingerprintForm is a root key's fingerprint.
+var fingerprintForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// keyring checks the keyring section.
+func (r *rules) keyring(k Keyring) {
+	for i, root := range k.Roots {
+		r.that("keyring.roots", fingerprintForm.MatchString(root), "each must be 64 hexadecimal digits: cap keyring init prints them")
+		r.that("keyring.roots", !slices.Contains(k.Roots[:i], root), "names a root twice")
+	}
+	between(r, "keyring.threshold", k.Threshold, 1, max(1, len(k.Roots)), "1", "the number of roots")
+	between(r, "keyring.max_stale", k.MaxStale, 5*time.Second, time.Hour, "5s", "1h")
 }
 
 // between requires least ≤ value ≤ most; from and to are how a person writes

@@ -93,6 +93,9 @@ func (w *Worker) generate(ctx context.Context) (kid string, err error) {
 	if w.cfg.Versions == nil || !w.cfg.AllowGenerate {
 		return "", fmt.Errorf("queue: generate: %w", capsign.Denied)
 	}
+	if code := w.gate.code(); code.Fate() == capsign.FateLatched {
+		return "", fmt.Errorf("queue: generate: %w", code)
+	}
 	ctx, cancel := context.WithTimeout(ctx, generateTimeout)
 	defer cancel()
 	if kid, err = w.cfg.Versions.Generate(ctx); err != nil {
