@@ -43,7 +43,7 @@ var digest = sha256.Sum256([]byte("a message"))
 // awsCloud is AWS KMS.
 func awsCloud(http1 bool) newCloud {
 	return func(ctx context.Context, dir string) (*cloud, error) {
-		server, err := aws.New(aws.Options{ServiceTime: serviceTime, HTTP1: http1})
+		server, err := aws.New(aws.Options{ServiceTime: serviceTime, HTTP1: http1}) //nolint:contextcheck // the server ends with its Close
 		if err != nil {
 			return nil, err
 		}
@@ -74,7 +74,7 @@ func awsEnvironment(nowhere string) map[string]string {
 		"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "not-a-secret", "AWS_EC2_METADATA_DISABLED": "true",
 		"AWS_CONFIG_FILE": nowhere, "AWS_SHARED_CREDENTIALS_FILE": nowhere,
 	}
-	for _, name := range strings.Fields(`AWS_SESSION_TOKEN AWS_PROFILE AWS_REGION AWS_DEFAULT_REGION AWS_ENDPOINT_URL
+	for name := range strings.FieldsSeq(`AWS_SESSION_TOKEN AWS_PROFILE AWS_REGION AWS_DEFAULT_REGION AWS_ENDPOINT_URL
 		AWS_ENDPOINT_URL_KMS AWS_CA_BUNDLE AWS_ROLE_ARN AWS_WEB_IDENTITY_TOKEN_FILE`) {
 		vars[name] = ""
 	}
@@ -156,10 +156,10 @@ func azureCloud(http1 bool) newCloud {
 		if err != nil {
 			return nil, err
 		}
-		stop := func() error { vault.Close(); return nil }
 		version, err := vault.AddKey(cloudKey, capsign.ES256, nil)
 		if err != nil {
-			return nil, errors.Join(err, stop())
+			vault.Close()
+			return nil, err
 		}
 		vault.SetServiceTime(serviceTime)
 		provider, err := azurekms.Open(ctx, azurekms.Config{
@@ -167,13 +167,19 @@ func azureCloud(http1 bool) newCloud {
 			Key: cloudKey, KeyName: cloudKey,
 		})
 		if err != nil {
-			return nil, errors.Join(err, stop())
+			vault.Close()
+			return nil, err
 		}
 		sdk, err := azureDefault(vault, version)
 		if err != nil {
-			return nil, errors.Join(err, provider.Close(), stop())
+			vault.Close()
+			return nil, errors.Join(err, provider.Close())
 		}
-		return &cloud{provider: provider, sdk: sdk, stop: func() error { return errors.Join(provider.Close(), stop()) }}, nil
+		stop := func() error {
+			defer vault.Close()
+			return provider.Close()
+		}
+		return &cloud{provider: provider, sdk: sdk, stop: stop}, nil
 	}
 }
 

@@ -103,8 +103,11 @@ type token struct {
 }
 
 // newToken makes an empty token in p's directory. It wraps errSkip where SoftHSM
-// is not installed.
+// is not installed, or this binary cannot call it.
 func newToken(ctx context.Context, p *pass, alg capsign.Alg) (*token, error) {
+	if !callsModules {
+		return nil, fmt.Errorf("%w: built without cgo or with nopkcs11", errSkip)
+	}
 	module := findModule()
 	util, err := exec.LookPath("softhsm2-util")
 	if err != nil || module == "" {

@@ -16,6 +16,9 @@ import (
 	"github.com/capsign/cap/internal/providers/pkcs11"
 )
 
+// callsModules says that this binary can load a module.
+const callsModules = true
+
 // openProvider makes a key on the token and opens the provider on it, with the
 // sessions that it takes by itself.
 func openProvider(ctx context.Context, module string, alg capsign.Alg, messages [][]byte) (contenders, func() error, error) {
@@ -33,7 +36,7 @@ func openProvider(ctx context.Context, module string, alg capsign.Alg, messages 
 	kid, _ := provider.CurrentKID(ctx) // never fails, see pkcs11
 	key, err := provider.PublicKey(ctx, kid)
 	if err != nil {
-		return nil, nil, errors.Join(err, provider.Close())
+		return nil, nil, errors.Join(err, provider.Close()) //nolint:contextcheck // Close takes its own time
 	}
 	sign := func(name string) signer {
 		return func(n int) error {

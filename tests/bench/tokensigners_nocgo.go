@@ -9,6 +9,9 @@ import (
 	"github.com/capsign/cap/capsign"
 )
 
+// callsModules says that this binary cannot load a module.
+const callsModules = false
+
 // errNoModules says that this binary loads no libraries.
 var errNoModules = errors.New("built without cgo or with nopkcs11")
 
