@@ -3,7 +3,6 @@ package tests
 import (
 	"context"
 	"os"
-	"regexp"
 	"testing"
 	"time"
 
@@ -37,11 +36,14 @@ func TestCloudKMS(t *testing.T) {
 		realKey(t, "aws, real", func(ctx context.Context) (providers.Provider, error) { return opened(awskms.Open(ctx, cfg)) })
 	})
 	t.Run("azure", func(t *testing.T) {
-		id := regexp.MustCompile(`^(https://[^/]+)/keys/([^/]+)(?:/([0-9a-f]{32}))?$`).FindStringSubmatch(os.Getenv("AZURE_KEY_ID"))
-		if id == nil {
+		if os.Getenv("AZURE_KEY_ID") == "" {
 			providertest.Skip(t, "azure, real", "AZURE_KEY_ID names no key")
 		}
-		cfg := azurekms.Config{VaultURL: id[1], Key: id[2], Version: id[3], KeyName: "cap-test"}
+		cfg, err := azurekms.ConfigFor(os.Getenv("AZURE_KEY_ID"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.KeyName = "cap-test"
 		realKey(t, "azure, real", func(ctx context.Context) (providers.Provider, error) { return opened(azurekms.Open(ctx, cfg)) })
 	})
 }
