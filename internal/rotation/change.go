@@ -1,7 +1,8 @@
-// Package rotation makes keyrings out of keyrings. A change is a pure function
-// of the keyring in force and of what is asked for: the time is given, nothing
-// is read or written, and what comes out is a keyring for the roots to sign.
-// What a keyring says at an instant is for [capsign.Keyring] to answer.
+// Package rotation makes keyrings, and keeps and follows them. A change, such as
+// [Apply] or [Rollback], is a pure function of the keyring in force and of what
+// is asked for: the time is given, nothing is read or written, and what comes
+// out is a keyring for the roots to [Sign]. What a keyring says at an instant is
+// for [capsign.Keyring] to answer.
 //
 // A key's stages: 1, the old version alone signs and verifies; 2, both verify
 // and the new one signs; 3, the new one alone. T1 is when 2 becomes 3.

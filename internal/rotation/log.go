@@ -30,11 +30,11 @@ type Entry struct {
 func Log(chain []*capsign.SignedKeyring) ([]Entry, error) {
 	var entries []Entry
 	for i, s := range chain {
-		before := s // the first one speaks for itself
+		before, err := s, selfSigned(s)
 		if i > 0 {
-			before = chain[i-1]
+			before, err = chain[i-1], capsign.Succeeds(chain[i-1], s)
 		}
-		if err := verifyStep(before, s); err != nil {
+		if err != nil {
 			return nil, err
 		}
 		entries = append(entries, entryOf(before, s))
@@ -42,11 +42,8 @@ func Log(chain []*capsign.SignedKeyring) ([]Entry, error) {
 	return entries, nil
 }
 
-// verifyStep checks s against the keyring before it, or against itself.
-func verifyStep(before, s *capsign.SignedKeyring) error {
-	if before != s {
-		return capsign.Succeeds(before, s)
-	}
+// selfSigned checks that enough of its own roots have signed s.
+func selfSigned(s *capsign.SignedKeyring) error {
 	own := capsign.Trust{Roots: s.Keyring().Roots.Fingerprints()}
 	return own.First(s)
 }
