@@ -127,7 +127,7 @@ var codeTable = []codeInfo{
 	{SignatureInvalid, false, FateNone, 1, "The signature does not belong to this message and key."},
 	{KeyRetired, false, FateAnswered, 1, "The key has been retired; its signatures no longer count."},
 	{KeyRevoked, false, FateAnswered, 1, "The key has been revoked; its signatures never count again."},
-	{KeyringExpired, false, FateAnswered, 1, "The keyring has expired; its keys neither sign nor verify before it is renewed."},
+	{KeyringExpired, false, FateHeld, 1, "The keyring has expired; its keys neither sign nor verify before it is renewed."},
 
 	{BadRequest, false, FateAnswered, 2, "The request is malformed."},
 	{TooLarge, false, FateAnswered, 2, "The message is larger than the queue or the key accepts."},
@@ -144,7 +144,7 @@ var codeTable = []codeInfo{
 	{PoolUnknown, false, FateNone, 4, "No worker has served this pool on this broker."},
 	{KeyUnknown, false, FateAnswered, 4, "The pool has no key of this name."},
 	{KIDUnknown, false, FateAnswered, 4, "No key with this kid is known."},
-	{KeyringMissing, false, FateNone, 4, "A keyring is required here, and there is none to be found."},
+	{KeyringMissing, false, FateHeld, 4, "A keyring is required here, and there is none to be found."},
 	{ArtifactUnknown, false, FateNone, 4, "The registry has no such artifact, or nothing signed is attached to it."},
 
 	{PassphraseIncorrect, false, FateNone, 5, "The passphrase does not open the key file."},

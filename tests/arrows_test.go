@@ -24,6 +24,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 		{"/internal/config", []string{"github.com/nats-io/nats-server"}, []string{"/capsign"}, "configuration knows no machinery"},
 		{"/internal/audit", []string{"github.com/nats-io/nats-server"}, []string{"/capsign"}, "the record knows no broker"},
 		{"/internal/loginguard", []string{"github.com/nats-io/nats-server"}, []string{"/capsign"}, "the guard knows no token"},
+		{"/internal/rotation", []string{"github.com/nats-io/nats-server"}, []string{"/capsign"}, "rotation knows no provider"},
 		{"/internal/queue", []string{"github.com/nats-io/nats-server"}, []string{"/capsign", "/internal/audit"}, "the queue knows no provider"},
 		{
 			"/cmd/cap", []string{

@@ -47,6 +47,8 @@ var hints = map[capsign.Code]string{
 	capsign.ProviderDenied:      "the worker's identity needs the permissions in docs/providers.",
 	capsign.CredentialsInvalid:  "the worker finds its credentials as the vendor's own tools do: see docs/providers.",
 	capsign.TLSUntrusted:        "name the endpoint's certificate authority in key.cloudkms.ca_file.",
+	capsign.ClockSkew:           "set the clocks of this machine and of the broker's, by NTP.",
+	capsign.KeyringUntrusted:    "keyring.json in the data directory was changed by others, or keyring.roots names other roots.",
 	capsign.UnsupportedAlg:      "see docs/providers/README.md for what each provider signs with.",
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/capsign/cap/internal/loginguard"
 	"github.com/capsign/cap/internal/providers"
 	"github.com/capsign/cap/internal/queue"
+	"github.com/capsign/cap/internal/rotation"
 	"github.com/capsign/cap/internal/telemetry"
 )
 
@@ -55,6 +56,11 @@ func serve(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) (er
 		return err
 	}
 	defer provider.Close() //nolint:errcheck // the process ends, and its memory with it
+	rulings, err := followKeyring(ctx, cfg, link.nc, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rulings.Close()) }()
 	keys, err := keysOf(ctx, provider)
 	if err != nil {
 		return err
@@ -66,7 +72,7 @@ func serve(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) (er
 	defer func() { err = errors.Join(err, record.Close()) }()
 
 	spreadSigners(cfg)
-	worker, err := queue.Start(ctx, link.nc, queueConfig(cfg, provider, keys, record, log))
+	worker, err := queue.Start(ctx, link.nc, queueConfig(cfg, provider, rulings, keys, record, log))
 	if err != nil {
 		return err
 	}
@@ -80,6 +86,15 @@ func serve(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) (er
 	}
 	log.InfoContext(ctx, "stopping", "waits_at_most", stopTimeout.String())
 	return errors.Join(err, stop(ctx, stopTimeout, worker.Stop))
+}
+
+// followKeyring begins to follow the keyrings on the broker.
+func followKeyring(ctx context.Context, cfg config.Config, nc *nats.Conn, log *slog.Logger) (*rotation.Follower, error) {
+	return rotation.Follow(ctx, nc, rotation.FollowConfig{
+		Trust:    capsign.Trust{Roots: cfg.Keyring.Roots, Threshold: cfg.Keyring.Threshold},
+		MarkPath: filepath.Join(cfg.Data, "keyring.json"), MaxStale: cfg.Keyring.MaxStale,
+		Replicas: cfg.Queue.Replicas, Log: log,
+	})
 }
 
 // stop calls end with a deadline of its own: the context that ended the worker
@@ -96,6 +111,9 @@ func stop(ctx context.Context, d time.Duration, end func(context.Context) error)
 func openProvider(ctx context.Context, cfg config.Config, nc *nats.Conn, log *slog.Logger) (providers.Provider, error) {
 	guard, err := loginguard.New(ctx, nc, cfg.Pool, cfg.Queue.Replicas)
 	if err != nil {
+		return nil, err
+	}
+	if err := broker.CheckClock(ctx, nc, "KV_"+capsign.TokensBucket); err != nil {
 		return nil, err
 	}
 	b, err := newBackend(cfg, guard, log)
@@ -126,7 +144,7 @@ func keysOf(ctx context.Context, provider providers.Provider) ([]capsign.Key, er
 }
 
 // queueConfig returns what the queue takes over from the configuration.
-func queueConfig(cfg config.Config, provider providers.Provider, keys []capsign.Key, record *audit.Log, log *slog.Logger) queue.Config {
+func queueConfig(cfg config.Config, provider providers.Provider, rulings *rotation.Follower, keys []capsign.Key, record *audit.Log, log *slog.Logger) queue.Config {
 	device := provider.ProviderID() != capsign.ProviderSoftware
 	qc := queue.Config{
 		Pool:             cfg.Pool,
@@ -134,6 +152,8 @@ func queueConfig(cfg config.Config, provider providers.Provider, keys []capsign.
 		Signer:           provider,
 		Keys:             keys,
 		AllowGenerate:    cfg.AllowsGenerate(),
+		Rulings:          rulings,
+		Root:             cfg.Purpose == "root",
 		Audit:            record,
 		VerifySignatures: cfg.Queue.VerifySignatures || device,
 		Parallelism:      parallelism(cfg, keys),

@@ -140,16 +140,20 @@ func (w *Worker) watchKeys(ctx context.Context) error {
 	return nil
 }
 
-// watchSigner publishes anew what the signer has changed by itself: its current
-// key, or keys that it did not know before.
+// watchSigner publishes anew what has changed by itself: the key that signs, or
+// keys that the signer did not know before.
 func (w *Worker) watchSigner(context.Context) error {
+	var ruled <-chan struct{}
+	if w.cfg.Rulings != nil {
+		ruled = w.cfg.Rulings.Changed()
+	}
 	w.caring.Go(func() {
 		for {
 			select {
 			case <-w.cfg.Changed: // never, where it is nil
-				if err := w.relist(w.care); err != nil {
-					w.cfg.Log.WarnContext(w.care, "the changed keys cannot be told", "code", string(capsign.CodeOf(err)))
-				}
+				w.relist(w.care)
+			case <-ruled: // likewise
+				w.relist(w.care)
 			case <-w.care.Done():
 				return
 			}
@@ -159,7 +163,21 @@ func (w *Worker) watchSigner(context.Context) error {
 }
 
 // relist takes over all keys that the signer has and publishes them.
-func (w *Worker) relist(ctx context.Context) error {
+func (w *Worker) relist(ctx context.Context) {
+	err := w.takeOver(ctx)
+	if err == nil {
+		err = w.announce(ctx)
+	}
+	if err != nil {
+		w.cfg.Log.WarnContext(ctx, "the changed keys cannot be told", "code", string(capsign.CodeOf(err)))
+	}
+}
+
+// takeOver holds all keys that the signer has.
+func (w *Worker) takeOver(ctx context.Context) error {
+	if w.cfg.Versions == nil {
+		return nil
+	}
 	kids, err := w.cfg.Versions.ListKIDs(ctx)
 	if err != nil {
 		return err
@@ -171,7 +189,7 @@ func (w *Worker) relist(ctx context.Context) error {
 		}
 		w.keys.add(key)
 	}
-	return w.announce(ctx)
+	return nil
 }
 
 // learn takes over a key version that was published by another of the pool's

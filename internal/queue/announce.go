@@ -12,25 +12,23 @@ import (
 // its kid, and the pool's record. A pool that waits for an operator goes on
 // waiting.
 func (w *Worker) announce(ctx context.Context) error {
-	current, err := w.cfg.Signer.CurrentKID(ctx)
-	if err != nil {
-		return err
-	}
 	signs := make(map[string]string)
 	for kid, key := range w.keys.all() {
-		state := capsign.Accepted
-		if kid == current {
-			state = capsign.Active
-			signs[key.Name] = kid
+		current, err := w.current(ctx, key.Name)
+		if err != nil { // nothing signs now; what would is still worth knowing
+			if current, err = w.cfg.Signer.CurrentKID(ctx); err != nil {
+				return err
+			}
 		}
-		if err := w.announceKey(ctx, key, state); err != nil {
+		signs[key.Name] = current
+		if err := w.announceKey(ctx, key, w.stateOf(key.Name, kid, current)); err != nil {
 			return err
 		}
 	}
-	_, err = capsign.UpdatePool(ctx, w.nc, w.cfg.Pool, func(p *capsign.Pool) bool {
+	_, err := capsign.UpdatePool(ctx, w.nc, w.cfg.Pool, func(p *capsign.Pool) bool {
 		before := *p
 		p.V, p.Name, p.Provider, p.Current = capsign.Version, w.cfg.Pool, w.cfg.Provider, signs
-		if p.Code.Fate() != capsign.FateLatched {
+		if p.Code.Fate() != capsign.FateLatched && w.gate.code() == "" {
 			p.State, p.Code = capsign.PoolReady, ""
 		}
 		return !p.Equal(before)
@@ -39,6 +37,28 @@ func (w *Worker) announce(ctx context.Context) error {
 		return fmt.Errorf("announce: %w", err)
 	}
 	return nil
+}
+
+// current returns the kid that signs for a key when a request names none.
+func (w *Worker) current(ctx context.Context, key string) (kid string, err error) {
+	if w.cfg.Rulings != nil {
+		kid, err = w.cfg.Rulings.Active(key)
+		if err != nil || kid != "" {
+			return kid, err
+		}
+	}
+	return w.cfg.Signer.CurrentKID(ctx)
+}
+
+// stateOf returns the state in which a key version is published.
+func (w *Worker) stateOf(key, kid, current string) capsign.State {
+	switch {
+	case kid == current:
+		return capsign.Active
+	case w.cfg.Rulings != nil:
+		return w.cfg.Rulings.State(key, kid)
+	}
+	return capsign.Accepted
 }
 
 // announceKey publishes a key version, unless it stands there already.

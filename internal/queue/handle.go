@@ -75,7 +75,14 @@ func (w *Worker) process(ctx context.Context, l *lane, msg *nats.Msg) (code caps
 	waiting = false
 	l.signed(ctx)
 	defer l.stored()
-	if err := w.release(ctx, job, req, delivered, res); err != nil {
+	err = nil
+	if res.KID != "" {
+		err = w.mayStillSign(job.Key, res.KID) // since it began, time has passed
+	}
+	if err == nil {
+		err = w.release(ctx, job, req, delivered, res)
+	}
+	if err != nil {
 		if errors.Is(err, capsign.AuditUnavailable) {
 			w.fault(ctx, err)
 		}
@@ -121,7 +128,13 @@ func (w *Worker) answer(ctx context.Context, l *lane, job capsign.Job, req capsi
 		return capsign.Result{}, capsign.ExpiryTooFar
 	}
 	key, err := w.authorize(ctx, job, req)
+	if err == nil {
+		err = w.fits(req.Items)
+	}
 	if err != nil {
+		if comesBack(capsign.CodeOf(err)) {
+			w.fault(ctx, err)
+		}
 		return capsign.Result{}, err
 	}
 	ctx, cancel := context.WithDeadline(ctx, req.Expires)
@@ -142,11 +155,13 @@ func (w *Worker) authorize(ctx context.Context, job capsign.Job, req capsign.Req
 	}
 	kid := req.KID
 	if kid == "" {
-		current, err := w.cfg.Signer.CurrentKID(ctx)
+		current, err := w.current(ctx, req.Key)
 		if err != nil {
 			return capsign.Key{}, err
 		}
 		kid = current
+	} else if err := w.mayStillSign(req.Key, kid); err != nil {
+		return capsign.Key{}, err
 	}
 	key, known := w.keys.get(kid)
 	switch {
@@ -154,8 +169,29 @@ func (w *Worker) authorize(ctx context.Context, job capsign.Job, req capsign.Req
 		return key, nil
 	case req.KID != "":
 		return capsign.Key{}, capsign.KIDUnknown
+	case !w.keys.named(req.Key):
+		return capsign.Key{}, capsign.KeyUnknown
 	}
-	return capsign.Key{}, capsign.KeyUnknown
+	return capsign.Key{}, capsign.KeyNotHeld
+}
+
+// mayStillSign says whether a kid may sign for a key now.
+func (w *Worker) mayStillSign(key, kid string) error {
+	if w.cfg.Rulings == nil {
+		return nil
+	}
+	return w.cfg.Rulings.MaySign(key, kid)
+}
+
+// fits says whether the worker signs items of this kind: keyrings are for roots,
+// and nothing else is.
+func (w *Worker) fits(items [][]byte) error {
+	for _, item := range items {
+		if capsign.IsKeyringInput(item) != w.cfg.Root {
+			return fmt.Errorf("queue: keyrings and messages do not mix: %w", capsign.Denied)
+		}
+	}
+	return nil
 }
 
 // discard keeps a message that can have no result, or no more tries, as a dead

@@ -120,19 +120,48 @@ func (w *Worker) giveUp(ctx context.Context, code capsign.Code) {
 // that only a new process, or an operator, can mend. Stop is still to be called.
 func (w *Worker) Failed() <-chan error { return w.failed }
 
-// canaryOfCurrent has a canary signed by the key version that signs now.
+// canaryOfCurrent has a canary signed by the key version of each key that signs
+// now.
 func (w *Worker) canaryOfCurrent(ctx context.Context, bound time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
-	kid, err := w.cfg.Signer.CurrentKID(ctx)
+	names := make(map[string]bool)
+	for _, key := range w.keys.all() {
+		names[key.Name] = true
+	}
+	for name := range names {
+		key, err := w.currentKey(ctx, name)
+		if err == nil {
+			err = w.canary(ctx, key)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// currentKey returns the key version that signs for a key now. One that is not
+// held yet is looked for in the backend.
+func (w *Worker) currentKey(ctx context.Context, name string) (capsign.Key, error) {
+	kid, err := w.current(ctx, name)
 	if err != nil {
-		return err
+		return capsign.Key{}, err
 	}
 	key, known := w.keys.get(kid)
-	if !known {
-		return fmt.Errorf("queue: canary: %w", capsign.KeyUnknown)
+	if !known && w.cfg.Versions != nil {
+		if err := w.cfg.Versions.Reload(ctx); err != nil {
+			return capsign.Key{}, err
+		}
+		if err := w.takeOver(ctx); err != nil {
+			return capsign.Key{}, err
+		}
+		key, known = w.keys.get(kid)
 	}
-	return w.canary(ctx, key)
+	if !known {
+		return capsign.Key{}, fmt.Errorf("queue: current key: %w", capsign.KeyNotHeld)
+	}
+	return key, nil
 }
 
 // canary has a message signed that says only what it is, and forgets the

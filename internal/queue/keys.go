@@ -42,6 +42,18 @@ func (s *keySet) get(kid string) (capsign.Key, bool) {
 	return key, known
 }
 
+// named reports whether any key version is of the key of this name.
+func (s *keySet) named(name string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, key := range s.keys {
+		if key.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
 // add enters a key version.
 func (s *keySet) add(key capsign.Key) {
 	s.mu.Lock()

@@ -34,6 +34,19 @@ type Signer interface {
 	Sign(ctx context.Context, kid string, msg []byte) (capsign.Signature, error)
 }
 
+// Rulings say which key versions may sign. Their errors wrap one capsign.Code.
+type Rulings interface {
+	// Active returns the kid that signs for a key when a request names none; ""
+	// leaves it to the Signer.
+	Active(key string) (kid string, err error)
+	// MaySign says whether a request that names kid may be signed.
+	MaySign(key, kid string) error
+	// State returns what a kid may do now.
+	State(key, kid string) capsign.State
+	// Changed gets a value when any of that has become another.
+	Changed() <-chan struct{}
+}
+
 // Auditor records what a worker decided.
 type Auditor interface {
 	// Append returns when the record is on disk. An error wraps
@@ -57,6 +70,11 @@ type Config struct {
 	// AllowGenerate lets operators have Versions make a key version through the
 	// queue.
 	AllowGenerate bool
+	// Rulings decide what signs; nil leaves it to Signer.
+	Rulings Rulings
+	// Root has the worker sign keyrings and nothing else; any other worker signs
+	// anything but keyrings.
+	Root bool
 	// Changed gets a value when Signer's current key, or its list of keys, has
 	// become another; nil means never.
 	Changed <-chan struct{}

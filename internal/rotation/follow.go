@@ -163,12 +163,12 @@ func (f *Follower) rotation(name string) (*capsign.KeyRotation, time.Time, error
 	defer f.mu.Unlock()
 	now := f.now()
 	switch {
+	case !f.mark.Pinned():
+		return nil, now, nil
 	case f.confirmed.IsZero(), f.cfg.Clock().Sub(f.confirmed) > f.cfg.MaxStale:
 		return nil, now, fmt.Errorf("rotation: %w", capsign.KeyringStale)
-	case f.mark.Signed == nil && f.mark.Pinned():
-		return nil, now, fmt.Errorf("rotation: %w", capsign.KeyringMissing)
 	case f.mark.Signed == nil:
-		return nil, now, nil
+		return nil, now, fmt.Errorf("rotation: %w", capsign.KeyringMissing)
 	case f.mark.Signed.Keyring().Expired(now):
 		return nil, now, fmt.Errorf("rotation: %w", capsign.KeyringExpired)
 	}
@@ -207,8 +207,8 @@ func (f *Follower) run(ctx context.Context, watcher jetstream.KeyWatcher) {
 			if !open {
 				return // the connection is closed for good
 			}
-			f.doubt(s == nats.CONNECTED)
 			if s != nats.CONNECTED {
+				f.doubt()
 				continue
 			}
 		case <-poll.C:
@@ -222,14 +222,12 @@ func (f *Follower) run(ctx context.Context, watcher jetstream.KeyWatcher) {
 	}
 }
 
-// doubt notes that the connection was lost in between: what was said meanwhile
-// must be read before anything else is signed.
-func (f *Follower) doubt(back bool) {
+// doubt notes that the connection is lost: what is said meanwhile must be read
+// before anything else is signed.
+func (f *Follower) doubt() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if back {
-		f.confirmed = time.Time{}
-	}
+	f.confirmed = time.Time{}
 }
 
 // read takes over what the store has now.
@@ -328,4 +326,3 @@ func (f *Follower) describe() string {
 	}
 	return text
 }
-
