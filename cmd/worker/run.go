@@ -152,7 +152,6 @@ func queueConfig(cfg config.Config, provider providers.Provider, rulings *rotati
 		Signer:           provider,
 		Keys:             keys,
 		AllowGenerate:    cfg.AllowsGenerate(),
-		Rulings:          rulings,
 		Root:             cfg.Purpose == "root",
 		Audit:            record,
 		VerifySignatures: cfg.Queue.VerifySignatures || device,
@@ -167,6 +166,9 @@ func queueConfig(cfg config.Config, provider providers.Provider, rulings *rotati
 		Replicas:         cfg.Queue.Replicas,
 		Version:          version,
 		Log:              log,
+	}
+	if !qc.Root { // whose first keyring is signed before there is one
+		qc.Rulings = rulings
 	}
 	if versions, ok := provider.(queue.Versions); ok {
 		qc.Versions = versions
