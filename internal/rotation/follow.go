@@ -165,12 +165,12 @@ func (f *Follower) rotation(name string) (*capsign.KeyRotation, time.Time, error
 	switch {
 	case !f.mark.Pinned():
 		return nil, now, nil
+	case f.mark.Signed != nil && f.mark.Signed.Keyring().Expired(now):
+		return nil, now, fmt.Errorf("rotation: %w", capsign.KeyringExpired)
 	case f.confirmed.IsZero(), f.cfg.Clock().Sub(f.confirmed) > f.cfg.MaxStale:
 		return nil, now, fmt.Errorf("rotation: %w", capsign.KeyringStale)
 	case f.mark.Signed == nil:
 		return nil, now, fmt.Errorf("rotation: %w", capsign.KeyringMissing)
-	case f.mark.Signed.Keyring().Expired(now):
-		return nil, now, fmt.Errorf("rotation: %w", capsign.KeyringExpired)
 	}
 	rotation, err := f.mark.Signed.Keyring().Rotation(name)
 	if err != nil {
