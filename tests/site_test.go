@@ -246,3 +246,26 @@ func (s *site) connect() *nats.Conn {
 		<-time.After(20 * time.Millisecond)
 	}
 }
+
+// awaitWorkers waits until so many workers are ready.
+func (s *site) awaitWorkers(n int) {
+	s.t.Helper()
+	nc := s.connect()
+	defer nc.Close()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		workers, err := capsign.FetchWorkers(s.t.Context(), nc, "default")
+		ready := 0
+		for _, w := range workers {
+			if w.State == capsign.PoolReady {
+				ready++
+			}
+		}
+		if ready >= n {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("workers %+v, %v; want %d", workers, err, n)
+		}
+	}
+}

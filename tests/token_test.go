@@ -143,29 +143,6 @@ func (s *site) sign() (stdout, stderr string, status int) {
 	return runCap(s.t, s.dir, "keys", "sign", "--in", "msg", "--out", "sig", "--nats", s.url())
 }
 
-// awaitWorkers waits until so many workers are ready.
-func (s *site) awaitWorkers(n int) {
-	s.t.Helper()
-	nc := s.connect()
-	defer nc.Close()
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		workers, err := capsign.FetchWorkers(s.t.Context(), nc, "default")
-		ready := 0
-		for _, w := range workers {
-			if w.State == capsign.PoolReady {
-				ready++
-			}
-		}
-		if ready >= n {
-			return
-		}
-		if time.Now().After(deadline) {
-			s.t.Fatalf("workers %+v, %v; want %d", workers, err, n)
-		}
-	}
-}
-
 // mustKeepSilent says that no process of the site's wrote any of the texts.
 func (s *site) mustKeepSilent(texts ...string) {
 	s.t.Helper()
@@ -268,7 +245,7 @@ func outlives(t *testing.T, site *site, breakages []breakage) {
 			}
 		}
 	})
-	for outcome, err := range client.SignAll(t.Context(), slowly(ctx, tokenRequests)) {
+	for outcome, err := range client.SignAll(t.Context(), slowlyBy(ctx, tokenRequests, 5*time.Millisecond)) {
 		if err != nil {
 			t.Errorf("item %s: %v", outcome.Ref, err)
 		}
@@ -279,32 +256,6 @@ func outlives(t *testing.T, site *site, breakages []breakage) {
 	released.check(t)
 	site.checkOneResultPerRequest(tokenRequests)
 	site.checkAudit(tokenRequests)
-}
-
-// slowly returns n different messages, some 200 in a second, so that the load
-// lasts as long as what is done to it.
-func slowly(ctx context.Context, n int) func(yield func(capsign.Item) bool) {
-	return func(yield func(capsign.Item) bool) {
-		ticker := time.NewTicker(5 * time.Millisecond)
-		defer ticker.Stop()
-		for item := range numbered(n) {
-			select {
-			case <-ticker.C:
-			case <-ctx.Done():
-				return
-			}
-			if !yield(item) {
-				return
-			}
-		}
-	}
-}
-
-// until waits for a condition, or for the end of ctx.
-func until(ctx context.Context, ok func() bool) {
-	for !ok() && ctx.Err() == nil {
-		time.Sleep(10 * time.Millisecond)
-	}
 }
 
 // TestSameMaterialSameKID imports one key under one label into two tokens.
