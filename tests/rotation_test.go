@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -130,33 +129,28 @@ func (c *ceremony) rollback(overlap time.Duration) {
 	c.publish(rotation.Rollback(c.held(), "cap-signing", time.Time{}, overlap, change()))
 }
 
-// couldSign reports whether the keyring in force at some instant of a span let
-// the kid sign or verify.
+// follows is how long a worker may take to obey a keyring that was published.
+// What the clock retires, it retires at once.
+const follows = time.Second
+
+// couldSign reports whether some keyring that a worker could go by let the kid
+// sign or verify at some instant of a span.
 func (c *ceremony) couldSign(kid string, from, to time.Time) bool {
-	instants := []time.Time{from, to}
-	for _, signed := range c.chain {
+	for i, signed := range c.chain {
 		k := signed.Keyring()
-		instants = append(instants, k.Issued, k.Keys[0].T1.Add(-1), k.Keys[0].T1)
-	}
-	for _, at := range instants {
-		if at.Before(from) || at.After(to) {
+		if k.Issued.After(to) || i+1 < len(c.chain) && c.chain[i+1].Keyring().Issued.Add(follows).Before(from) {
 			continue
 		}
-		if state, err := c.inForce(at).Keyring().State(kid, at); err == nil && (state == capsign.Active || state == capsign.Accepted) {
-			return true
+		for _, at := range []time.Time{from, to, k.Keys[0].T1.Add(-1)} {
+			if at.Before(from) || at.After(to) {
+				continue
+			}
+			if state, err := k.State(kid, at); err == nil && (state == capsign.Active || state == capsign.Accepted) {
+				return true
+			}
 		}
 	}
 	return false
-}
-
-// inForce returns the keyring that was the newest at an instant.
-func (c *ceremony) inForce(at time.Time) *capsign.SignedKeyring {
-	for _, signed := range slices.Backward(c.chain) {
-		if !signed.Keyring().Issued.After(at) {
-			return signed
-		}
-	}
-	return c.chain[0]
 }
 
 // startRotating starts workers that share keys, may make them, and believe the
