@@ -25,7 +25,7 @@ type pace struct {
 var (
 	full = pace{
 		rounds: 3, raw: 400 * time.Millisecond, warm: 300 * time.Millisecond,
-		window: 1500 * time.Millisecond, tries: 3, patience: 4 * time.Minute,
+		window: 1500 * time.Millisecond, tries: 3, patience: 8 * time.Minute,
 	}
 	quick = pace{
 		rounds: 1, raw: 50 * time.Millisecond, warm: 50 * time.Millisecond,
@@ -50,6 +50,7 @@ type pass struct {
 	messages [][]byte
 	dir      string                        // empty, gone afterwards
 	procs    int                           // GOMAXPROCS of other processes
+	waiting  int                           // and where a worker waits for its signatures
 	profiles string                        // directory for those of other processes; empty means none
 	profile  func() (stop func(), _ error) // brackets what counts
 	programs *programs
@@ -180,7 +181,10 @@ func (b *bench) once(ctx context.Context, r row, round int) (_ figures, steady b
 // pass returns what a measurement in dir needs.
 func (b *bench) pass(dir string) *pass {
 	nothing := func() (func(), error) { return func() {}, nil }
-	return &pass{pace: b.cfg.pace, messages: b.raw.messages, dir: dir, procs: b.cfg.procs, profiles: b.cfg.profiles, profile: nothing, programs: b.programs}
+	return &pass{
+		pace: b.cfg.pace, messages: b.raw.messages, dir: dir, procs: b.cfg.procs, waiting: b.cfg.waiting,
+		profiles: b.cfg.profiles, profile: nothing, programs: b.programs,
+	}
 }
 
 // report tells whoever waits how a round went.

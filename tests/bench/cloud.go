@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,6 +47,7 @@ func inCloud(open newCloud) func(context.Context, *pass) (figures, error) {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, c.stop()) }()
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(p.waiting))
 		ours, sdk, slept := newLatencies(), newLatencies(), newLatencies()
 		for range cloudTurns {
 			err := errors.Join(keep(ctx, p, c.sign, ours), keep(ctx, p, c.sdk, sdk), keep(ctx, p, sleep, slept))
@@ -112,6 +114,7 @@ func inWaves(open newCloud) func(context.Context, *pass) (figures, error) {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, c.stop()) }()
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(p.waiting))
 		ours, sdk := newLatencies(), newLatencies()
 		for began, n := time.Now(), 0; n < 2 || time.Since(began) < p.pace.window; n++ {
 			if n == 1 { // the first of each was for making connections
@@ -153,6 +156,7 @@ func oneByOne(open newCloud) func(context.Context, *pass) (figures, error) {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, c.stop()) }()
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(p.waiting))
 		waits := newLatencies()
 		for began := time.Now(); time.Since(began) < 3*p.pace.window; { // for some hundred of them
 			time.Sleep(idlePause)

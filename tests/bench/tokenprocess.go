@@ -40,7 +40,7 @@ func (t *token) spawn(ctx context.Context, p *pass, role string) (*tokenProcess,
 	}
 	size := strconv.Itoa(len(p.messages[0]))
 	cmd := exec.CommandContext(ctx, self, "token", role, t.module, string(t.alg), size, p.profiles)
-	cmd.Env = append(os.Environ(), "SOFTHSM2_CONF="+t.conf, "GOMAXPROCS="+strconv.Itoa(p.procs))
+	cmd.Env = append(os.Environ(), "SOFTHSM2_CONF="+t.conf, "GOMAXPROCS="+strconv.Itoa(p.waiting))
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
