@@ -15,11 +15,23 @@ import (
 	"github.com/capsign/cap/capsign"
 )
 
-// failed returns the error of an operation on a registry. Of what the registry
-// or the network has said, only the code is left.
-func failed(what string, err error) error {
-	return fmt.Errorf("registry: %s: %w", what, codeOf(err))
+// Error is a failure of a registry's, not of the signer's or the keyring's. Of
+// what the registry or the network has said, only the code is left.
+type Error struct {
+	// Op is what was being done.
+	Op string
+	// Code says what came of it.
+	Code capsign.Code
 }
+
+// Error names the operation and the code.
+func (e *Error) Error() string { return fmt.Sprintf("registry: %s: %s", e.Op, string(e.Code)) }
+
+// Unwrap returns the code.
+func (e *Error) Unwrap() error { return e.Code }
+
+// failed returns the error of an operation on a registry.
+func failed(op string, err error) error { return &Error{Op: op, Code: codeOf(err)} }
 
 // codeOf maps an error of the registry client's to a code.
 func codeOf(err error) capsign.Code {

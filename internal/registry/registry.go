@@ -7,7 +7,6 @@ package registry
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -58,7 +57,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	store, err := openStore(cfg.DockerConfig)
 	if err != nil {
-		return nil, fmt.Errorf("registry: docker configuration: %w", capsign.ConfigInvalid)
+		return nil, failed("docker configuration", capsign.ConfigInvalid)
 	}
 	client := &auth.Client{
 		Client:     &http.Client{Transport: retry.NewTransport(guarded{cfg.Transport})},
@@ -89,7 +88,7 @@ type artifact struct {
 func (c *Client) parse(ref string) (artifact, error) {
 	parsed, err := registry.ParseReference(ref)
 	if err != nil || parsed.Reference == "" || strings.Contains(parsed.Reference, ":") && !strings.HasPrefix(parsed.Reference, "sha256:") {
-		return artifact{}, fmt.Errorf("registry: reference: %w", capsign.BadRequest)
+		return artifact{}, failed("reference", capsign.BadRequest)
 	}
 	name := parsed.Registry + "/" + parsed.Repository
 	return artifact{repo: c.repository(name, parsed), name: name, ref: parsed.Reference}, nil

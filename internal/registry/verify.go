@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/capsign/cap/capsign"
 	"github.com/capsign/cap/internal/bundle"
@@ -23,9 +22,9 @@ type Finding struct {
 // Verify finds the artifact that ref names and verifies every bundle that is
 // attached to it, with check saying whose signatures count. It returns the
 // artifact's digest and the findings, and no error if at least one bundle
-// counts. Otherwise the error wraps the code of the bundle that came closest, or
+// counts. Otherwise the error is that of the bundle that came closest, or wraps
 // [capsign.ArtifactUnknown] where none is attached that cap could verify, or one
-// of Sign's.
+// of Sign's codes.
 func (c *Client) Verify(ctx context.Context, ref string, check bundle.Check) (artifactDigest string, findings []Finding, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
@@ -55,7 +54,7 @@ func (c *Client) Verify(ctx context.Context, ref string, check bundle.Check) (ar
 
 // verdict returns nil if one bundle counts, and otherwise why none does.
 func verdict(findings []Finding) error {
-	closest := error(capsign.ArtifactUnknown)
+	closest := failed("verify", capsign.ArtifactUnknown)
 	for _, finding := range findings {
 		if finding.Err == nil {
 			return nil
@@ -64,7 +63,7 @@ func verdict(findings []Finding) error {
 			closest = finding.Err
 		}
 	}
-	return fmt.Errorf("registry: verify: %w", capsign.CodeOf(closest))
+	return closest
 }
 
 // closeness orders the reasons why a bundle does not count by how much else is
