@@ -20,7 +20,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestQuickRunMeasuresEveryRow leaves out P11, which would compile the worker.
+// TestQuickRunMeasuresEveryRow leaves out P11, which would compile the worker
+// five times.
 func TestQuickRunMeasuresEveryRow(t *testing.T) {
 	report := filepath.Join(t.TempDir(), "performance.md")
 	var table bytes.Buffer
@@ -73,6 +74,39 @@ func TestMissedTargetHasAPlaceForItsReason(t *testing.T) {
 		if !strings.Contains(string(report), want) {
 			t.Errorf("the report lacks %q", want)
 		}
+	}
+}
+
+func TestFastestModuleIsTheYardstick(t *testing.T) {
+	f := compare(map[string][]figures{
+		"1": {{perSecond: 100, cpu: 8}}, "2": {{perSecond: 200, cpu: 10}}, "4": {{perSecond: 150, cpu: 12}},
+		provided: {{perSecond: 180, cpu: 20}, {perSecond: 190, cpu: 20}, {perSecond: 20, cpu: 20}},
+		verified: {{perSecond: 50, cpu: 30}},
+	})
+	for name, want := range figures{ofModule: 0.9, ofModuleVerified: 0.25, ofModuleCPU: 0.5, moduleSessions: 2} {
+		if f[name] != want {
+			t.Errorf("%s is %v, want %v", name, f[name], want)
+		}
+	}
+}
+
+func TestSharesAreHeldToLowerBounds(t *testing.T) {
+	for f, low := range map[figure]bool{ofModule: false, ofRaw: false, p95Added: true, p99: true} {
+		if f.met(0.5, 0.9) != low || f.met(0.95, 0.9) == low {
+			t.Errorf("%s: 0.5 and 0.95 against a bound of 0.9 come out wrong", f)
+		}
+	}
+}
+
+func TestEnvironmentIsRestored(t *testing.T) {
+	t.Setenv("CAP_BENCH_SET", "before")
+	restore := setenv(map[string]string{"CAP_BENCH_SET": "after", "CAP_BENCH_UNSET": "after"})
+	if got := os.Getenv("CAP_BENCH_SET") + os.Getenv("CAP_BENCH_UNSET"); got != "afterafter" {
+		t.Errorf("the variables are %q", got)
+	}
+	restore()
+	if _, there := os.LookupEnv("CAP_BENCH_UNSET"); there || os.Getenv("CAP_BENCH_SET") != "before" {
+		t.Error("the variables stay set")
 	}
 }
 
