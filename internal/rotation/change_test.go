@@ -35,13 +35,14 @@ type history struct {
 	roots []rotation.RootSigner
 	now   time.Time
 	chain []*capsign.SignedKeyring
-	kids  map[string]string // labels by kid
+	kids  map[string]string         // labels by kid
+	made  map[[2]string]capsign.Key // by name and label
 }
 
 // newHistory begins a history in which each key name has version "1".
 func newHistory(t failer, roots []rotation.RootSigner, names ...string) *history {
 	t.Helper()
-	h := &history{failer: t, roots: roots, now: begin, kids: make(map[string]string)}
+	h := &history{failer: t, roots: roots, now: begin, kids: make(map[string]string), made: make(map[[2]string]capsign.Key)}
 	keys := make([]capsign.KeyRotation, len(names))
 	for i, name := range names {
 		keys[i] = rotation.FirstVersion(h.key(name, "1"))
@@ -53,6 +54,9 @@ func newHistory(t failer, roots []rotation.RootSigner, names ...string) *history
 // key returns the public key of that name and label.
 func (h *history) key(name, label string) capsign.Key {
 	h.Helper()
+	if key, ok := h.made[[2]string{name, label}]; ok {
+		return key
+	}
 	spki, err := capsign.MarshalPublicKey(labelled(label).Public())
 	if err != nil {
 		h.Fatalf("%v", err)
@@ -61,7 +65,8 @@ func (h *history) key(name, label string) capsign.Key {
 	if err != nil {
 		h.Fatalf("%v", err)
 	}
-	h.kids[key.KID], key.Pool = label, "pool"
+	key.Pool = "pool"
+	h.kids[key.KID], h.made[[2]string{name, label}] = label, key
 	return key
 }
 

@@ -83,7 +83,7 @@ func (p KeyPlan) forWorkers() []Effect {
 // stopText says how workers stop signing with the kid that was active.
 func (p KeyPlan) stopText() string {
 	for _, k := range p.KIDs {
-		if k.KID == p.Active.Before && k.Standing.After == Standing(capsign.Accepted) && p.SignAccepted.After {
+		if k.KID == p.Active.Before && k.Standing.After == Standing(capsign.Accepted) && p.SignAccepted {
 			return "sign with " + k.KID + " only where a request names it, until " + stamp(k.Until)
 		}
 	}

@@ -44,8 +44,9 @@ type KeyPlan struct {
 	Active Moved[string] `json:"active"`
 	// T1 is when stage 2 ends; zero where there is no rotation.
 	T1 Moved[time.Time] `json:"t1,omitzero"`
-	// SignAccepted is whether requests that name an accepted kid are signed.
-	SignAccepted Moved[bool] `json:"sign_accepted"`
+	// SignAccepted is whether requests that name an accepted kid are signed after
+	// the change.
+	SignAccepted bool `json:"sign_accepted"`
 	// KIDs are all kids of the key, in the order of the new version, with what
 	// they may do. Those that the new version has forgotten come last.
 	KIDs []KIDPlan `json:"kids"`
@@ -102,7 +103,7 @@ func describeKey(before, after capsign.KeyRotation, now time.Time) KeyPlan {
 		Stage:        Moved[int]{After: after.Stage(now)},
 		Active:       Moved[string]{After: after.Active()},
 		T1:           Moved[time.Time]{before.T1, after.T1},
-		SignAccepted: Moved[bool]{before.SignAccepted, after.SignAccepted},
+		SignAccepted: after.SignAccepted,
 	}
 	if len(before.Versions) > 0 {
 		plan.Stage.Before, plan.Active.Before = before.Stage(now), before.Active()
@@ -139,7 +140,7 @@ func standing(r capsign.KeyRotation, kid string, now time.Time) Standing {
 // changes reports whether the two rotations that p compares differ.
 func (p KeyPlan) changes(before, after capsign.KeyRotation) bool {
 	return before.Pool != after.Pool || before.At != after.At || before.Back != after.Back ||
-		p.T1.Before != p.T1.After || before.Overlap != after.Overlap || p.SignAccepted.Before != p.SignAccepted.After ||
+		p.T1.Before != p.T1.After || before.Overlap != after.Overlap || before.SignAccepted != after.SignAccepted ||
 		!slices.Equal(before.Revoked, after.Revoked) ||
 		!slices.EqualFunc(before.Versions, after.Versions, func(a, b capsign.KeyVersion) bool { return a.KID == b.KID })
 }
