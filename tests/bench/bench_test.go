@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 }
 
 // TestQuickRunMeasuresEveryRow leaves out P11, which would compile the worker
-// five times.
+// four times.
 func TestQuickRunMeasuresEveryRow(t *testing.T) {
 	report := filepath.Join(t.TempDir(), "performance.md")
 	var table bytes.Buffer
@@ -83,7 +83,7 @@ func TestFastestModuleIsTheYardstick(t *testing.T) {
 		provided: {{perSecond: 180, cpu: 20}, {perSecond: 190, cpu: 20}, {perSecond: 20, cpu: 20}},
 		verified: {{perSecond: 50, cpu: 30}},
 	})
-	for name, want := range figures{ofModule: 0.9, ofModuleVerified: 0.25, ofModuleCPU: 0.5, moduleSessions: 2} {
+	for name, want := range (figures{ofModule: 0.9, ofModuleVerified: 0.25, ofModuleCPU: 0.5, moduleSessions: 2}) {
 		if f[name] != want {
 			t.Errorf("%s is %v, want %v", name, f[name], want)
 		}
