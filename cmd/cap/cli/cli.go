@@ -35,6 +35,7 @@ type app struct {
 	stdout, stderr io.Writer
 	flags          flags
 
+	trust trustFlags
 	tried string // the broker that was asked, for people to read
 	deny  denials
 }
@@ -85,7 +86,7 @@ func (a *app) root() *cobra.Command {
 	keys.AddCommand(a.signCommand(), a.infoCommand(), a.exportCommand(), a.generateCommand(), a.checkCommand())
 	pool := a.group("pool", "Show, stop and start pools")
 	pool.AddCommand(a.statusCommand(), a.pauseCommand(), a.resumeCommand())
-	root.AddCommand(keys, pool, a.verifyCommand(), a.versionCommand(), exitStatusTopic())
+	root.AddCommand(keys, pool, a.keyringCommand(), a.rotateCommand(), a.verifyCommand(), a.versionCommand(), exitStatusTopic())
 	root.AddCommand(a.registryCommand(), a.signFileCommand(), a.verifyBundleCommand())
 	root.SetHelpCommand(helpCommand(root))
 	a.refuseUnknownShells(root)

@@ -22,6 +22,9 @@ func (a *app) completeFlags(root *cobra.Command) {
 	for _, cmd := range withFlag(root, "kid") {
 		register(cmd, "kid", a.complete(a.completeKIDs))
 	}
+	for _, cmd := range withFlag(root, "to") {
+		register(cmd, "to", a.complete(a.completeKIDs))
+	}
 	for _, cmd := range withFlag(root, "format") {
 		register(cmd, "format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	}

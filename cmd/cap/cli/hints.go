@@ -14,6 +14,15 @@ import (
 var hints = map[capsign.Code]string{
 	capsign.SignatureInvalid: "compare file, signature and kid with what was signed; a trailing newline counts.",
 
+	capsign.KeyRetired:       standings,
+	capsign.KeyRevoked:       standings,
+	capsign.KeyringExpired:   "its operator renews it: 'cap keyring renew'.",
+	capsign.KeyringMissing:   "there is none on this broker; 'cap keyring init' begins one, and --keyring FILE names an exported one.",
+	capsign.KeyringUntrusted: "'cap keyring show' shows who signed; ask its operator for the roots' fingerprints.",
+	capsign.KeyringFork:      "another change came first: see 'cap rotate log', then make this one again.",
+	capsign.KeyringReplayed:  "it may be an old copy: export it anew with 'cap keyring export', and find out who gave you this one.",
+	capsign.RootRefused:      "'cap keyring show' lists the roots.",
+
 	capsign.Denied: "the broker's permissions do not allow it; check --creds, or ask its operator.",
 
 	capsign.PoolUnknown: "'cap keys info' lists the pools; a worker makes one when it starts: 'worker --pool NAME'.",
@@ -52,6 +61,7 @@ var hints = map[capsign.Code]string{
 // What several codes have in common.
 const (
 	waitsForOperator = "the pool waits for its operator; 'cap pool status' says why."
+	standings        = "'cap rotate status' shows which kids count, and until when."
 	soonOver         = "try again in a moment; 'cap pool status' says more."
 	startOne         = "start one: 'systemctl start cap-worker', or 'worker'."
 	noneRunning      = "No worker of the pool is running; " + startOne

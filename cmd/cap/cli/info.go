@@ -119,7 +119,7 @@ func (f *flags) overviewOf(pools map[string]capsign.Pool, keys []capsign.Key) (o
 func (f *flags) narrow(keys []capsign.Key) []capsign.Key {
 	var left []capsign.Key
 	for _, key := range keys {
-		if (f.pool == "" || f.pool == key.Pool) && (f.key == "" || f.key == key.Name) {
+		if f.leaves(key) {
 			left = append(left, key)
 		}
 	}
@@ -129,6 +129,11 @@ func (f *flags) narrow(keys []capsign.Key) []capsign.Key {
 			cmp.Compare(x.KID, y.KID))
 	})
 	return left
+}
+
+// leaves reports whether --pool and --key leave the key.
+func (f *flags) leaves(key capsign.Key) bool {
+	return (f.pool == "" || f.pool == key.Pool) && (f.key == "" || f.key == key.Name)
 }
 
 // stateOrder is the order in which a key's versions are shown.

@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
-	"errors"
+	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,10 +25,12 @@ func (a *app) verifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify-signature --in FILE --sig FILE --kid KID",
 		Short: "Check a signature",
-		Long: "verify-signature checks that a signature belongs to a message and a key. The\n" +
-			"public key comes from the broker, where no worker needs to run, or from a file\n" +
-			"that 'cap keys export --format jwks' wrote: then nothing uses the network. Exit\n" +
-			"status 0 means valid, 1 that it is not, all else that it could not be told.",
+		Long: "verify-signature checks that a signature belongs to a message and a key, and that\n" +
+			"the key still counts. The keyring comes from the broker, where no worker needs\n" +
+			"to run, or from a file that 'cap keyring export' wrote: then nothing uses the\n" +
+			"network. Where no root is pinned ('cap keyring trust'), the kid alone vouches\n" +
+			"for the key, and the answer says unpinned. Exit status 0 means valid, 1 that it\n" +
+			"is not, all else that it could not be told.",
 		Example: "  cap verify-signature --in msg.bin --sig msg.sig --kid KID",
 		Args:    noArgs,
 		RunE:    a.bounded(func(ctx context.Context) error { return a.verify(ctx, v) }),
@@ -35,15 +39,21 @@ func (a *app) verifyCommand() *cobra.Command {
 	set.StringVar(&v.in.path, "in", "", "the message is in `FILE`; - is stdin")
 	set.StringVar(&v.sig.path, "sig", "", "the signature is in `FILE`, raw or as base64; - is stdin")
 	set.StringVar(&v.kid, "kid", "", "it is of key version `KID`, or that SPKI SHA-256 or JWK thumbprint")
-	set.StringVar(&v.keyring.path, "keyring", "", "take public keys from `FILE` (JWKS or JWK) alone")
+	set.StringVar(&v.keyring.path, "keyring", "", "use `FILE` alone: an exported keyring or, unpinned, a JWKS or JWK")
+	a.trust.register(set)
 	return required(cmd, "in", "sig", "kid")
 }
 
 // verdict is what "cap verify-signature --json" prints of a valid signature.
 type verdict struct {
-	Valid bool         `json:"valid"`
-	KID   string       `json:"kid"`
-	Code  capsign.Code `json:"code"`
+	Valid bool   `json:"valid"`
+	KID   string `json:"kid"`
+	// Code is Unpinned, or empty where a keyring says that the signature counts.
+	Code capsign.Code `json:"code,omitzero"`
+	// Version is the keyring's; State is active or accepted, the latter Until T1.
+	Version uint64        `json:"keyring_version,omitzero"`
+	State   capsign.State `json:"state,omitzero"`
+	Until   time.Time     `json:"until,omitzero"`
 }
 
 // unverified is why a signature was not found to be valid.
@@ -60,73 +70,60 @@ func (u *unverified) Unwrap() error { return u.err }
 
 // verify checks a signature and says whether it is valid.
 func (a *app) verify(ctx context.Context, v verification) error {
-	key, err := a.check(ctx, v)
+	is, err := a.check(ctx, v)
+	kid := cmp.Or(is.key.KID, v.kid)
 	if err != nil {
-		return &unverified{kid: key.KID, err: err}
+		return &unverified{kid: kid, err: err}
 	}
 	if a.flags.json {
-		return a.printJSON(verdict{Valid: true, KID: key.KID, Code: capsign.Unpinned})
+		result := verdict{Valid: true, KID: kid, Version: is.version, State: is.state, Until: is.until}
+		if is.version == 0 {
+			result.Code = capsign.Unpinned
+		}
+		return a.printJSON(result)
 	}
-	return a.printf("valid: %s\n%s: %s\n", key.KID, capsign.Unpinned, capsign.Unpinned.Sentence())
+	return a.printf("valid: %s\n%s\n", kid, is.text())
 }
 
-// check returns the key version that made the signature. On error, it is the
-// one that did not, as far as it is known.
-func (a *app) check(ctx context.Context, v verification) (capsign.Key, error) {
-	asked := capsign.Key{KID: v.kid}
+// text says in one line why a signature counts.
+func (is judgement) text() string {
+	switch {
+	case is.version == 0:
+		return string(capsign.Unpinned) + ": " + capsign.Unpinned.Sentence()
+	case is.until.IsZero():
+		return fmt.Sprintf("keyring: version %d, %s", is.version, is.state)
+	}
+	return fmt.Sprintf("keyring: version %d, %s until %s", is.version, is.state, stamp(is.until))
+}
+
+// check returns what is known of the key version that made the signature. On
+// error, it is the one that did not, as far as it is known.
+func (a *app) check(ctx context.Context, v verification) (judgement, error) {
+	var none judgement
 	inputs := []input{v.in, v.sig}
 	if v.keyring.path == "-" { // a keyring file may be what was signed
 		inputs = append(inputs, v.keyring)
 	}
 	if err := a.differ(inputs...); err != nil {
-		return asked, err
+		return none, err
 	}
 	msg, err := a.read(ctx, v.in, capsign.MaxMessageSize)
 	if err != nil {
-		return asked, err
+		return none, err
 	}
 	sig, err := a.read(ctx, v.sig, maxSignature)
 	if err != nil {
-		return asked, err
+		return none, err
 	}
-	key, err := a.findKey(ctx, v)
+	j, err := a.judge(ctx, v.keyring)
 	if err != nil {
-		return asked, err
+		return none, err
 	}
-	return key, verifyEither(key, msg, sig)
-}
-
-// findKey returns the key version that --kid names, from the keyring file or
-// the broker.
-func (a *app) findKey(ctx context.Context, v verification) (capsign.Key, error) {
-	if v.keyring.path != "" {
-		ring, err := a.readKeyring(ctx, v.keyring)
-		if err != nil {
-			return capsign.Key{}, err
-		}
-		return ring.Key(v.kid)
-	}
-	ring, err := a.fetchKeys(ctx)
+	is, err := j.judge(v.kid)
 	if err != nil {
-		return capsign.Key{}, err
+		return is, err
 	}
-	return capsign.NewKeySet(a.flags.narrow(ring.Keys())...).Key(v.kid)
-}
-
-// readKeyring reads public keys that were exported before.
-func (a *app) readKeyring(ctx context.Context, in input) (*capsign.KeySet, error) {
-	data, err := a.read(ctx, in, maxKeyring)
-	if err != nil {
-		return nil, err
-	}
-	ring, err := capsign.ParseKeySet(data)
-	if errors.Is(err, capsign.BadRequest) {
-		return nil, &fault{
-			code: capsign.BadRequest, sentence: "--keyring is not a JSON Web Key (Set) that cap wrote.",
-			hint: "make one with 'cap keys export --format jwks --out FILE'.",
-		}
-	}
-	return ring, err
+	return is, verifyEither(is.key, msg, sig)
 }
 
 // verifyEither checks a signature that is raw or, if those bytes are none, the
