@@ -99,12 +99,16 @@ func (k *Keyring) State(id string, now time.Time) (State, error) {
 // by id, and that it counts at now. It wraps [KeyRetired] where it no longer
 // does, [SignatureInvalid], or what [Keyring.State] wraps.
 func (k *Keyring) Verify(id string, msg, sig []byte, now time.Time) error {
-	key, state, err := k.lookUp(id, now)
+	found, state, err := k.lookUp(id, now)
 	if err != nil {
 		return err
 	}
 	if state != Active && state != Accepted {
 		return fmt.Errorf("capsign: verify: %w", KeyRetired)
+	}
+	key, err := found.key()
+	if err != nil {
+		return err
 	}
 	return key.Verify(msg, sig)
 }
@@ -112,23 +116,26 @@ func (k *Keyring) Verify(id string, msg, sig []byte, now time.Time) error {
 // Key returns the key version that goes by id, as [KeySet.Key] does; State is
 // left empty.
 func (k *Keyring) Key(id string) (Key, error) {
-	key, _, err := k.find(id)
-	return key, err
+	found, err := k.find(id)
+	if err != nil {
+		return Key{}, err
+	}
+	return found.key()
 }
 
 // lookUp finds the key version that goes by id, with what it may do at now.
-func (k *Keyring) lookUp(id string, now time.Time) (Key, State, error) {
-	key, r, err := k.find(id)
-	if k.revoked(id) || err == nil && r.revoked(key.KID) {
-		return Key{}, "", fmt.Errorf("capsign: key: %w", KeyRevoked)
+func (k *Keyring) lookUp(id string, now time.Time) (versionOfKey, State, error) {
+	found, err := k.find(id)
+	if k.revoked(id) || err == nil && found.of.revoked(found.KID) {
+		return versionOfKey{}, "", fmt.Errorf("capsign: key: %w", KeyRevoked)
 	}
 	if k.Expired(now) {
-		return Key{}, "", fmt.Errorf("capsign: keyring: %w", KeyringExpired)
+		return versionOfKey{}, "", fmt.Errorf("capsign: keyring: %w", KeyringExpired)
 	}
 	if err != nil {
-		return Key{}, "", err
+		return versionOfKey{}, "", err
 	}
-	return key, r.State(key.KID, now), nil
+	return found, found.of.State(found.KID, now), nil
 }
 
 // revoked reports whether id is a kid that any key has had revoked: its version
@@ -137,34 +144,45 @@ func (k *Keyring) revoked(id string) bool {
 	return slices.ContainsFunc(k.Keys, func(r KeyRotation) bool { return r.revoked(id) })
 }
 
-// find returns the key version that goes by id and the key it belongs to. It
-// wraps [KIDUnknown], or [Ambiguous] for a fingerprint that several kids have.
-func (k *Keyring) find(id string) (Key, KeyRotation, error) {
-	if key, r, ok := k.findKID(id); ok {
-		return key, r, nil // without a look at all other public keys
-	}
-	var found []Key
-	var of KeyRotation
-	for _, r := range k.Keys {
-		for _, v := range r.Versions {
-			if key, err := v.key(r.Name, r.Pool); err == nil && key.goesBy(id) {
-				found, of = append(found, key), r
-			}
-		}
-	}
-	key, err := NewKeySet(found...).Key(id)
-	return key, of, err
+// versionOfKey is a key version with the key it belongs to.
+type versionOfKey struct {
+	KeyVersion
+	of KeyRotation
 }
 
-// findKID is find for what is a kid.
-func (k *Keyring) findKID(kid string) (Key, KeyRotation, bool) {
+// key returns the version as a [Key].
+func (v versionOfKey) key() (Key, error) { return v.KeyVersion.key(v.of.Name, v.of.Pool) }
+
+// find returns the key version that goes by id. It wraps [KIDUnknown], or
+// [Ambiguous] for a fingerprint that several kids have.
+func (k *Keyring) find(id string) (versionOfKey, error) {
+	var found []versionOfKey
 	for _, r := range k.Keys {
 		for _, v := range r.Versions {
-			if v.KID == kid {
-				key, err := v.key(r.Name, r.Pool)
-				return key, r, err == nil && key.KID == kid
+			if v.goesBy(id) {
+				found = append(found, versionOfKey{v, r})
 			}
 		}
 	}
-	return Key{}, KeyRotation{}, false
+	switch len(found) {
+	case 0:
+		return versionOfKey{}, fmt.Errorf("capsign: key: %w", KIDUnknown)
+	case 1:
+		return found[0], nil
+	}
+	choices := make([]string, len(found))
+	for i, v := range found {
+		choices[i] = v.KID
+	}
+	return versionOfKey{}, &AmbiguousError{What: "kid", Choices: choices}
+}
+
+// goesBy reports whether id is the version's kid, SPKI fingerprint or
+// thumbprint.
+func (v KeyVersion) goesBy(id string) bool {
+	if isKID(id) { // which a fingerprint looks like, but not a thumbprint
+		return id == v.KID || id == SPKISHA256(v.SPKI)
+	}
+	public, err := ParsePublicKey(v.SPKI)
+	return err == nil && id == Thumbprint(public)
 }

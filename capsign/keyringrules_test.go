@@ -143,3 +143,13 @@ func TestFingerprintsStandForKIDs(t *testing.T) {
 	_, err = keyring.State(keyOf(t, "k", "1").Thumbprint(), issued)
 	wantCode(t, "fingerprint of a revoked kid", err, capsign.KeyRevoked)
 }
+
+// A keyring that nobody has checked may hold anything under a kid.
+func TestWhatIsNoKeyVerifiesNothing(t *testing.T) {
+	keyring := ring(rootsOf(1, edRoot(t, "a")), rotation(t, "1"))
+	keyring.Keys[0].Versions[0].SPKI = []byte("key")
+	kid := keyring.Keys[0].Versions[0].KID
+	wantCode(t, "Verify", keyring.Verify(kid, nil, nil, issued), capsign.BadRequest)
+	_, err := keyring.Key(keyOf(t, "k", "1").Thumbprint())
+	wantCode(t, "Key", err, capsign.KIDUnknown)
+}
