@@ -122,26 +122,26 @@ func (r *rig) get(path string) []byte {
 	return data
 }
 
-// manifest returns a referrer's manifest.
-func (r *rig) manifest(name, sum string) (manifest ocispec.Manifest) {
+// manifest returns a referrer's manifest, of app's.
+func (r *rig) manifest(sum string) (manifest ocispec.Manifest) {
 	r.t.Helper()
-	if err := json.Unmarshal(r.get("/v2/"+name+"/manifests/"+sum), &manifest); err != nil {
+	if err := json.Unmarshal(r.get("/v2/app/manifests/"+sum), &manifest); err != nil {
 		r.t.Fatal(err)
 	}
 	return manifest
 }
 
-// bundle returns the bundle that a referrer holds.
-func (r *rig) bundle(name, referrer string) []byte {
+// bundle returns the bundle that a referrer of app's holds.
+func (r *rig) bundle(referrer string) []byte {
 	r.t.Helper()
-	return r.get("/v2/" + name + "/blobs/" + r.manifest(name, referrer).Layers[0].Digest.String())
+	return r.get("/v2/app/blobs/" + r.manifest(referrer).Layers[0].Digest.String())
 }
 
-// attach attaches a bundle to an artifact as a stranger could.
-func (r *rig) attach(name string, subject digest.Digest, data []byte, edit func(*ocispec.Manifest)) string {
+// attach attaches a bundle to an artifact of app's as a stranger could.
+func (r *rig) attach(subject digest.Digest, data []byte, edit func(*ocispec.Manifest)) {
 	r.t.Helper()
 	layer := digest.FromBytes(data)
-	r.put("/v2/"+name+"/blobs/uploads/1?digest="+layer.String(), "application/octet-stream", data)
+	r.put("/v2/app/blobs/uploads/1?digest="+layer.String(), "application/octet-stream", data)
 	manifest := ocispec.Manifest{
 		MediaType: ocispec.MediaTypeImageManifest, ArtifactType: bundle.MediaType,
 		Config:  ocispec.DescriptorEmptyJSON,
@@ -156,9 +156,7 @@ func (r *rig) attach(name string, subject digest.Digest, data []byte, edit func(
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	sum := digest.FromBytes(text)
-	r.put("/v2/"+name+"/manifests/"+sum.String(), ocispec.MediaTypeImageManifest, text)
-	return sum.String()
+	r.put("/v2/app/manifests/"+digest.FromBytes(text).String(), ocispec.MediaTypeImageManifest, text)
 }
 
 // newClient returns a client without anybody's credentials.

@@ -17,7 +17,7 @@ func TestSigstoreVerifiesWhatIsAttached(t *testing.T) {
 			rig, client := newRig(t, referrers), newClient(t, registry.Config{})
 			signer, key := newQueue(t, alg)
 			ref, sum := rig.image("app", "v1", "one")
-			data := rig.bundle("app", sign(t, client, ref, signer).Referrer)
+			data := rig.bundle(sign(t, client, ref, signer).Referrer)
 			digest, err := hex.DecodeString(sum.Encoded())
 			if err != nil {
 				t.Fatal(err)

@@ -44,7 +44,7 @@ func TestATagThatWasMovedIsRefused(t *testing.T) {
 	_, tampered := rig.image("app", "v1", "tampered with")
 	_, _, err := client.Verify(t.Context(), ref, by(key))
 	wantCode(t, "moved", err, capsign.ArtifactUnknown)
-	rig.attach("app", tampered, rig.bundle("app", signed.Referrer), nil)
+	rig.attach(tampered, rig.bundle(signed.Referrer), nil)
 	_, findings, err := client.Verify(t.Context(), ref, by(key))
 	wantCode(t, "another artifact's bundle", err, capsign.SignatureInvalid)
 	if len(findings) != 1 || findings[0].Err == nil {
@@ -67,8 +67,8 @@ func TestTheKeyringDecidesWhatCounts(t *testing.T) {
 	_, _, err := client.Verify(t.Context(), ref, ring)
 	wantCode(t, "retired", err, capsign.KeyRetired)
 	// Garbage that anyone can attach does not hide why.
-	rig.attach("app", sum, []byte("garbage"), nil)
-	rig.attach("app", sum, bytes.ReplaceAll(rig.bundle("app", first.Referrer), []byte(oldKey.KID), []byte(freshKey.KID)), nil)
+	rig.attach(sum, []byte("garbage"), nil)
+	rig.attach(sum, bytes.ReplaceAll(rig.bundle(first.Referrer), []byte(oldKey.KID), []byte(freshKey.KID)), nil)
 	_, findings, err := client.Verify(t.Context(), ref, ring)
 	wantCode(t, "retired among garbage", err, capsign.KeyRetired)
 	if len(findings) != 3 {
@@ -94,7 +94,7 @@ func TestWhatIsAttachedWronglyDoesNotCount(t *testing.T) {
 	signer, key := newQueue(t, capsign.Ed25519)
 	source, client := newRig(t, true), newClient(t, registry.Config{})
 	ref, sum := source.image("app", "v1", "one")
-	good := source.bundle("app", sign(t, client, ref, signer).Referrer)
+	good := source.bundle(sign(t, client, ref, signer).Referrer)
 	_, payload, _ := strings.Cut(string(good), `"payload":"`)
 	payload, _, _ = strings.Cut(payload, `"`)
 	for name, tc := range map[string]struct {
@@ -116,7 +116,7 @@ func TestWhatIsAttachedWronglyDoesNotCount(t *testing.T) {
 	} {
 		rig := newRig(t, true)
 		rig.image("app", "v1", "one")
-		rig.attach("app", sum, tc.data, tc.edit)
+		rig.attach(sum, tc.data, tc.edit)
 		_, findings, err := client.Verify(t.Context(), rig.host+"/app:v1", by(key))
 		if tc.want == "" {
 			if err != nil {
@@ -152,7 +152,7 @@ func TestBlobsThatWereChangedAreAnAlarm(t *testing.T) {
 	rig, client := newRig(t, true), newClient(t, registry.Config{})
 	signer, key := newQueue(t, capsign.Ed25519)
 	ref, _ := rig.image("app", "v1", "one")
-	good := rig.bundle("app", sign(t, client, ref, signer).Referrer)
+	good := rig.bundle(sign(t, client, ref, signer).Referrer)
 	rig.answer(func(w http.ResponseWriter, req *http.Request) bool {
 		if req.Method != http.MethodGet || !strings.Contains(req.URL.Path, "/blobs/") {
 			return false

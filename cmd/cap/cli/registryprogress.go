@@ -28,12 +28,12 @@ func (a *app) newProgress(total int) *progress {
 
 // around takes the bar away while a line is printed, and shows it with one more
 // done. A terminal that takes no more output is no reason to fail.
-func (p *progress) around(print func() error) error {
+func (p *progress) around(printLine func() error) error {
 	if p == nil {
-		return print()
+		return printLine()
 	}
 	_ = p.bar.Clear()
-	err := print()
+	err := printLine()
 	_ = p.bar.Add(1)
 	return err
 }
