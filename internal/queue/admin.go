@@ -173,7 +173,7 @@ func (w *Worker) relist(ctx context.Context) {
 	}
 }
 
-// takeOver holds all keys that the signer has.
+// takeOver holds all keys that the signer has, and publishes those that are new.
 func (w *Worker) takeOver(ctx context.Context) error {
 	if w.cfg.Versions == nil {
 		return nil
@@ -183,8 +183,14 @@ func (w *Worker) takeOver(ctx context.Context) error {
 		return err
 	}
 	for _, kid := range kids {
+		if _, known := w.keys.get(kid); known {
+			continue
+		}
 		key, err := w.cfg.Versions.PublicKey(ctx, kid)
 		if err != nil {
+			return err
+		}
+		if err := w.announceKey(ctx, key, w.stateOf(key.Name, kid, "")); err != nil {
 			return err
 		}
 		w.keys.add(key)

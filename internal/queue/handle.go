@@ -12,8 +12,8 @@ import (
 	"github.com/capsign/cap/internal/audit"
 )
 
-// handle is one request's whole life: is the gate open, decode, deadline, may
-// this key sign this, already answered, sign, verify, audit, store the result, acknowledge. Only a stored
+// handle is one request's whole life: decode, deadline, may this key sign this,
+// already answered, is the gate open, sign, verify, audit, store the result, acknowledge. Only a stored
 // result lets the message go; a temporary fault gives it back for later.
 func (w *Worker) handle(ctx context.Context, l *lane, msg *nats.Msg) {
 	began := time.Now()
@@ -37,10 +37,6 @@ func (w *Worker) process(ctx context.Context, l *lane, msg *nats.Msg) (code caps
 		}
 	}()
 
-	if code := w.gate.code(); code != "" {
-		_ = msg.NakWithDelay(backoff(deliveries(msg))) // it came while the gate was shut
-		return code
-	}
 	job, err := capsign.ParseJobSubject(msg.Subject)
 	if err != nil {
 		return w.discard(ctx, msg, "", err)

@@ -3,6 +3,8 @@ package queue_test
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -181,41 +183,118 @@ func TestWorkerGivesUpWhatOnlyANewProcessMends(t *testing.T) {
 	}
 }
 
+// A provider that comes back must not undo what an operator has said meanwhile.
+func TestRecoveryIsNoResume(t *testing.T) {
+	p := newServer(t)
+	var broken atomic.Bool
+	broken.Store(true)
+	p.signer.before = func(context.Context, int64, []byte) error {
+		if broken.Load() {
+			return capsign.TokenAbsent
+		}
+		return nil
+	}
+	p.startWorker(t)
+	if err := p.signs(t); !errors.Is(err, capsign.TokenAbsent) {
+		t.Fatalf("error %v, want %s", err, capsign.TokenAbsent)
+	}
+	if _, err := capsign.PausePool(t.Context(), p.nc, "default"); err != nil {
+		t.Fatal(err)
+	}
+	broken.Store(false)
+	signed := p.signer.signed.Load()
+	eventually(t, "the provider has signed a canary", func() bool { return p.signer.signed.Load() > signed })
+	time.Sleep(200 * time.Millisecond)
+	if pool := p.record(t); pool.Code != capsign.PausedByOperator {
+		t.Errorf("the pool says %s, %s", pool.State, pool.Code)
+	}
+}
+
+// A worker whose provider is well says so where another has spoken for the pool.
+func TestReadyWorkerCorrectsThePoolsRecord(t *testing.T) {
+	p := newPool(t)
+	p.putPool(t, capsign.PoolPaused, capsign.TokenAbsent)
+	eventually(t, "the pool is ready", func() bool { return p.record(t).State == capsign.PoolReady })
+}
+
+func TestPausedWorkerAsksForNothing(t *testing.T) {
+	p := newPool(t)
+	if _, err := capsign.PausePool(t.Context(), p.nc, "default"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the worker is paused", func() bool {
+		workers, err := capsign.FetchWorkers(t.Context(), p.nc, "default")
+		return err == nil && len(workers) == 1 && workers[0].State == capsign.PoolPaused
+	})
+	asks, err := p.nc.SubscribeSync("$JS.API.CONSUMER.MSG.NEXT.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(3 * time.Second) // longer than the broker may keep silent
+	if n, _, err := asks.Pending(); n != 0 || err != nil {
+		t.Errorf("asked %d times, %v", n, err)
+	}
+}
+
 // growing is a signer whose backend may hold further versions.
 type growing struct {
 	*memorySigner
 	backend *backend
-	seen    map[string]*memorySigner
+	seen    *sync.Map // by kid
 }
 
 // backend is what several workers share.
-type backend struct{ versions []*memorySigner }
+type backend struct {
+	mu       sync.Mutex
+	versions []*memorySigner
+}
+
+// add puts a further version into the backend.
+func (b *backend) add(v *memorySigner) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.versions = append(b.versions, v)
+}
+
+// all returns the versions in the backend.
+func (b *backend) all() []*memorySigner {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.versions)
+}
 
 func (g *growing) Sign(ctx context.Context, kid string, msg []byte) (capsign.Signature, error) {
-	if other, ok := g.seen[kid]; ok {
-		return other.Sign(ctx, kid, msg)
+	if other, ok := g.seen.Load(kid); ok {
+		return other.(*memorySigner).Sign(ctx, kid, msg)
 	}
 	return g.memorySigner.Sign(ctx, kid, msg)
 }
 
 func (g *growing) Generate(ctx context.Context) (string, error) {
 	made := newMemorySigner(&testing.B{}, g.key.Name)
-	g.backend.versions = append(g.backend.versions, made)
+	g.backend.add(made)
 	return made.key.KID, g.Reload(ctx)
 }
 
 func (g *growing) Reload(context.Context) error {
-	for _, v := range g.backend.versions {
-		g.seen[v.key.KID] = v
+	for _, v := range g.backend.all() {
+		g.seen.Store(v.key.KID, v)
 	}
 	return nil
 }
 
-func (g *growing) ListKIDs(context.Context) ([]string, error) { return nil, nil }
+func (g *growing) ListKIDs(context.Context) ([]string, error) {
+	kids := []string{g.key.KID}
+	g.seen.Range(func(kid, _ any) bool { kids = append(kids, kid.(string)); return true })
+	return kids, nil
+}
 
 func (g *growing) PublicKey(_ context.Context, kid string) (capsign.Key, error) {
-	if v, ok := g.seen[kid]; ok {
-		return v.key, nil
+	if kid == g.key.KID {
+		return g.key, nil
+	}
+	if v, ok := g.seen.Load(kid); ok {
+		return v.(*memorySigner).key, nil
 	}
 	return capsign.Key{}, capsign.KIDUnknown
 }
@@ -224,7 +303,7 @@ func TestGeneratedVersionSignsInAllWorkers(t *testing.T) {
 	p := newServer(t)
 	shared := new(backend)
 	for range 3 {
-		g := &growing{p.signer, shared, map[string]*memorySigner{}}
+		g := &growing{p.signer, shared, new(sync.Map)}
 		p.config.Signer, p.config.Versions, p.config.AllowGenerate = g, g, true
 		p.startWorker(t)
 	}
@@ -253,7 +332,7 @@ func TestGeneratedVersionSignsInAllWorkers(t *testing.T) {
 
 func TestGenerateIsDeniedUnlessAllowed(t *testing.T) {
 	p := newServer(t)
-	g := &growing{p.signer, new(backend), map[string]*memorySigner{}}
+	g := &growing{p.signer, new(backend), new(sync.Map)}
 	p.config.Signer, p.config.Versions = g, g
 	worker := p.startWorker(t)
 	if _, err := capsign.GenerateKey(t.Context(), p.nc, "default"); !errors.Is(err, capsign.Denied) {

@@ -204,6 +204,15 @@ func TestWhatStrangersWriteChangesNothing(t *testing.T) {
 
 	held := w.pinned()
 	held.Signed = second
+	leap := *second.Keyring()
+	leap.Version, leap.Previous, leap.Roots = 7, second.Hash(), roots(stranger)
+	leapt, err := w.sign(leap, nil, stranger).Encode()
+	must(t, err)
+	w.put(7, leapt) // signed, but not by whom the held one names
+	w.mustHold(held, second)
+	w.mustHold(w.pinned(), second)
+	must(t, w.kv.Purge(t.Context(), "keyring.v7"))
+
 	forged := *second.Keyring()
 	forged.Version, forged.Previous = 3, second.Hash()
 	unsigned, err := capsign.NewSignedKeyring(forged)
