@@ -233,7 +233,8 @@ func TestWhatStrangersWriteChangesNothing(t *testing.T) {
 			t.Errorf("%s: a verifier without a mark believed version %d", name, got.Keyring().Version)
 		}
 	}
-	third := w.rotate(2, time.Hour) // over all of it
+	w.put(3, old) // one of the operator's own, in the wrong place
+	third := w.rotate(2, time.Hour)
 	w.mustHold(held, third)
 	w.mustHold(w.pinned(), third)
 }
