@@ -159,6 +159,9 @@ func (k *Keyring) find(id string) (versionOfKey, error) {
 	var found []versionOfKey
 	for _, r := range k.Keys {
 		for _, v := range r.Versions {
+			if v.KID == id {
+				return versionOfKey{v, r}, nil // no other can have it
+			}
 			if v.goesBy(id) {
 				found = append(found, versionOfKey{v, r})
 			}
@@ -177,11 +180,10 @@ func (k *Keyring) find(id string) (versionOfKey, error) {
 	return versionOfKey{}, &AmbiguousError{What: "kid", Choices: choices}
 }
 
-// goesBy reports whether id is the version's kid, SPKI fingerprint or
-// thumbprint.
+// goesBy reports whether id is the version's SPKI fingerprint or thumbprint.
 func (v KeyVersion) goesBy(id string) bool {
-	if isKID(id) { // which a fingerprint looks like, but not a thumbprint
-		return id == v.KID || id == SPKISHA256(v.SPKI)
+	if isSHA256(id) { // which a thumbprint does not look like
+		return id == SPKISHA256(v.SPKI)
 	}
 	public, err := ParsePublicKey(v.SPKI)
 	return err == nil && id == Thumbprint(public)
