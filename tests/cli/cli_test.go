@@ -16,6 +16,11 @@ import (
 
 // TestMain lets the scripts run this binary as cap.
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) != "cap" { // in the test itself, no keyring of the developer's own
+		if err := os.Setenv("XDG_STATE_HOME", "/nonexistent"); err != nil {
+			panic(err)
+		}
+	}
 	testscript.Main(m, map[string]func(){
 		"cap": func() {
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -36,6 +41,8 @@ func TestScripts(t *testing.T) {
 			e.Vars = append(e.Vars, env...)
 			// No context of the developer's own.
 			e.Setenv("XDG_CONFIG_HOME", filepath.Join(e.WorkDir, "config"))
+			// A keyring of each script's own.
+			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, "state"))
 			// Race detectors would sleep for a second at each exit.
 			e.Setenv("GORACE", "atexit_sleep_ms=0")
 			return nil
@@ -47,6 +54,10 @@ func TestScripts(t *testing.T) {
 			"flip":    flip,
 			"fill":    fill,
 			"fifo":    fifo,
+			"site":    site(t),
+			"rootkey": rootKey,
+			"pass":    pass,
+			"edit":    edit,
 		},
 		RequireUniqueNames: true,
 	})

@@ -25,12 +25,12 @@ func (a *app) verifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify-signature --in FILE --sig FILE --kid KID",
 		Short: "Check a signature",
-		Long: "verify-signature checks that a signature belongs to a message and a key, and that\n" +
-			"the key still counts. The keyring comes from the broker, where no worker needs\n" +
-			"to run, or from a file that 'cap keyring export' wrote: then nothing uses the\n" +
-			"network. Where no root is pinned ('cap keyring trust'), the kid alone vouches\n" +
-			"for the key, and the answer says unpinned. Exit status 0 means valid, 1 that it\n" +
-			"is not, all else that it could not be told.",
+		Long: "verify-signature checks that a signature belongs to a message and a key, and\n" +
+			"that the key still counts. The keyring comes from the broker, where no worker\n" +
+			"needs to run, or from a file that 'cap keyring export' wrote: then nothing uses\n" +
+			"the network. Where no root is pinned ('cap keyring trust'), the kid alone\n" +
+			"vouches for the key, and the answer says unpinned. Exit status 0 means valid,\n" +
+			"1 that it is not, all else that it could not be told.",
 		Example: "  cap verify-signature --in msg.bin --sig msg.sig --kid KID",
 		Args:    noArgs,
 		RunE:    a.bounded(func(ctx context.Context) error { return a.verify(ctx, v) }),
