@@ -23,6 +23,8 @@ func (a *app) newProgress(total int) *progress {
 		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("artifacts"),
 		progressbar.OptionSetWidth(30), progressbar.OptionThrottle(100*time.Millisecond),
 		progressbar.OptionClearOnFinish(),
+		// No goroutine of the bar's own: Clear is not made to meet one.
+		progressbar.OptionSetSpinnerChangeInterval(0),
 	)}
 }
 
