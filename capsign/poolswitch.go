@@ -139,11 +139,10 @@ func readPool(ctx context.Context, kv jetstream.KeyValue, name string) (Pool, ui
 	case err != nil:
 		return Pool{}, 0, brokerCode(err)
 	}
-	pool, err := DecodePool(entry.Value())
-	if err != nil || pool.Name != name {
-		return Pool{}, entry.Revision(), nil
+	if pool, err := DecodePool(entry.Value()); err == nil && pool.Name == name {
+		return pool, entry.Revision(), nil
 	}
-	return pool, entry.Revision(), nil
+	return Pool{}, entry.Revision(), nil
 }
 
 // unblockTokens removes the blocks that a pool's workers have left.

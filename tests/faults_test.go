@@ -19,7 +19,7 @@ import (
 )
 
 // awsSecret is the secret access key of the workers under test.
-const awsSecret = "wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY" //nolint:gosec // AWS's own example
+const awsSecret = "wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY"
 
 // vendorWords are texts of vendors' that no output may contain.
 var vendorWords = []string{awsSecret, "Exception", "arn:", "111122223333", "CKR_", "pkcs11: 0x", "AKIDEXAMPLE", p11test.WrongPIN}
@@ -78,19 +78,19 @@ func (s *site) mustEnd(name string, code capsign.Code) {
 // TestFaultLineOfClouds breaks a cloud under a running worker, which must tell
 // its clients and go on when it is mended, and under one that starts.
 func TestFaultLineOfClouds(t *testing.T) {
-	break_ := func(f fault.Fault) func(*cloudSite) { return func(c *cloudSite) { c.server.Faults.Set(f) } }
+	breaks := func(f fault.Fault) func(*cloudSite) { return func(c *cloudSite) { c.server.Faults.Set(f) } }
 	for _, test := range []struct {
 		name string
 		code capsign.Code
 		in   func(*cloudSite)
 		or   []capsign.Code
 	}{
-		{"KMS timeout", capsign.ProviderTimeout, break_(fault.Fault{Kind: fault.Hang}), nil},
-		{"KMS throttled", capsign.Throttled, break_(fault.Fault{Kind: fault.Error, Code: fault.Throttled}), nil},
-		{"KMS unavailable", capsign.ProviderUnavailable, break_(fault.Fault{Kind: fault.Error, Code: fault.Unavailable}), nil},
-		{"permission denied", capsign.ProviderDenied, break_(fault.Fault{Kind: fault.Error, Code: fault.PermissionDenied}), nil},
+		{"KMS timeout", capsign.ProviderTimeout, breaks(fault.Fault{Kind: fault.Hang}), nil},
+		{"KMS throttled", capsign.Throttled, breaks(fault.Fault{Kind: fault.Error, Code: fault.Throttled}), nil},
+		{"KMS unavailable", capsign.ProviderUnavailable, breaks(fault.Fault{Kind: fault.Error, Code: fault.Unavailable}), nil},
+		{"permission denied", capsign.ProviderDenied, breaks(fault.Fault{Kind: fault.Error, Code: fault.PermissionDenied}), nil},
 		{"key disabled", capsign.KeyDisabled, func(c *cloudSite) { c.switchKey(c.server.Disable) }, nil},
-		{"credentials expired", capsign.CredentialsInvalid, break_(fault.Fault{Kind: fault.Error, Code: fault.Unauthenticated}), nil},
+		{"credentials expired", capsign.CredentialsInvalid, breaks(fault.Fault{Kind: fault.Error, Code: fault.Unauthenticated}), nil},
 		{"TLS untrusted", capsign.TLSUntrusted, func(c *cloudSite) {
 			c.server.Present(c.server.Certificates().Untrusted)
 			c.proxy.Drop()

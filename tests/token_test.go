@@ -209,9 +209,9 @@ func TestModuleThatHangsLosesNothing(t *testing.T) {
 
 // breakage is one way to break a token for a while.
 type breakage struct {
-	name        string
-	break_, end func(testing.TB)
-	lasts       time.Duration
+	name       string
+	begin, end func(testing.TB)
+	lasts      time.Duration
 }
 
 // outlives signs tokenRequests messages while the token breaks in one way after
@@ -232,7 +232,7 @@ func outlives(t *testing.T, site *site, breakages []breakage) {
 		share := tokenRequests / int64(len(breakages)+1)
 		for i, b := range breakages {
 			until(ctx, func() bool { return signed.Load() >= share*int64(i+1)/2 })
-			b.break_(t)
+			b.begin(t)
 			time.Sleep(b.lasts)
 			b.end(t)
 			site.kills++

@@ -28,7 +28,7 @@ func keysCommand(flags *flags) *cobra.Command {
 	command := func(use, short, long string, do func(context.Context, config.Config, backend, io.Writer) error) {
 		group.AddCommand(&cobra.Command{
 			Use: use, Short: short, Long: long, Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { //nolint:contextcheck // cobra hands the context on in cmd
+			RunE: func(cmd *cobra.Command, _ []string) error {
 				cfg, err := flags.config(cmd.Flags().Changed)
 				if err != nil {
 					return err

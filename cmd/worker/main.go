@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
 	flags.register(cmd)
-	cmd.AddCommand(auditCommand(&flags), keysCommand(&flags), resumeCommand(&flags))
+	cmd.AddCommand(auditCommand(&flags), keysCommand(&flags), resumeCommand(&flags)) //nolint:contextcheck // cobra hands the context on
 	cmd.CompletionOptions.DisableDefaultCmd = true
 	return cmd.ExecuteContext(ctx)
 }

@@ -22,7 +22,7 @@ func replaceProcess(stderr io.Writer) error {
 	time.Sleep(replacePause)
 	path, err := os.Executable()
 	if err == nil {
-		err = syscall.Exec(path, os.Args, os.Environ())
+		err = syscall.Exec(path, os.Args, os.Environ()) //nolint:gosec // ourselves, as we were started
 	}
 	return fmt.Errorf("replace the process: %w (%w)", capsign.ProviderHung, err)
 }

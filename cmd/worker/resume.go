@@ -21,7 +21,7 @@ func resumeCommand(flags *flags) *cobra.Command {
 		Long: "resume does what 'cap pool resume' does where the worker that has ended was also the\n" +
 			"server. Correct what stopped the pool first; then start the worker.",
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { //nolint:contextcheck // cobra hands the context on in cmd
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := flags.config(cmd.Flags().Changed)
 			if err != nil {
 				return err

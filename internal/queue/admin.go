@@ -119,11 +119,11 @@ func (w *Worker) watchKeys(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch keys: %w", streamCode(err))
 	}
-	watcher, err := kv.WatchAll(w.care, jetstream.UpdatesOnly())
+	watcher, err := kv.WatchAll(w.care, jetstream.UpdatesOnly()) //nolint:contextcheck // the watch outlives ctx
 	if err != nil {
 		return fmt.Errorf("watch keys: %w", streamCode(err))
 	}
-	w.caring.Go(func() {
+	w.caring.Go(func() { //nolint:contextcheck // likewise
 		defer watcher.Stop() //nolint:errcheck // the connection is closed, if it fails
 		for {
 			select {

@@ -94,7 +94,7 @@ func (l *lane) open() {
 	}
 	sub, err := l.pull.start()
 	if err != nil {
-		l.log.Error("cannot subscribe: the connection is closed", "code", string(capsign.BrokerUnreachable))
+		l.log.ErrorContext(context.Background(), "cannot subscribe: the connection is closed", "code", string(capsign.BrokerUnreachable))
 		return
 	}
 	l.sub, l.closed = sub, sub.StatusChanged(nats.SubscriptionClosed)

@@ -91,7 +91,7 @@ func (w *Worker) watchPool(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch pool: %w", streamCode(err))
 	}
-	watcher, err := kv.Watch(w.care, w.cfg.Pool)
+	watcher, err := kv.Watch(w.care, w.cfg.Pool) //nolint:contextcheck // the watch outlives ctx
 	if err != nil {
 		return fmt.Errorf("watch pool: %w", streamCode(err))
 	}
@@ -132,7 +132,7 @@ func (w *Worker) heed(entry jetstream.KeyValueEntry) {
 		latched = pool.Code
 	}
 	if w.gate.setLatch(latched) {
-		w.cfg.Log.Warn("the pool's state was changed", "state", string(pool.State), "code", string(pool.Code))
+		w.cfg.Log.WarnContext(w.care, "the pool's state was changed", "state", string(pool.State), "code", string(pool.Code))
 	}
 	if latched == "" && pool.State == capsign.PoolPaused && w.gate.code() == "" {
 		w.caring.Go(func() { w.tellReady(w.care) }) // another worker spoke for a pool that has us

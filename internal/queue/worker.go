@@ -157,7 +157,7 @@ type Worker struct {
 	abandon context.CancelFunc // ends what is in hand
 	running sync.WaitGroup     // the lanes
 
-	care    context.Context // ends with Stop
+	care    context.Context //nolint:containedctx // the worker's own life, which ends with Stop
 	careEnd context.CancelFunc
 	caring  sync.WaitGroup // whatever is neither lane nor request
 }

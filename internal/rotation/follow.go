@@ -174,7 +174,7 @@ func (f *Follower) rotation(name string) (*capsign.KeyRotation, time.Time, error
 	}
 	rotation, err := f.mark.Signed.Keyring().Rotation(name)
 	if err != nil {
-		return nil, now, nil //nolint:nilerr // a key that no keyring names is not rotated
+		return nil, now, nil // a key that no keyring names is not rotated
 	}
 	return &rotation, now, nil
 }
@@ -213,7 +213,7 @@ func (f *Follower) run(ctx context.Context, watcher jetstream.KeyWatcher) {
 			}
 		case <-poll.C:
 		case <-clock.C:
-			f.passTime()
+			f.passTime(ctx)
 			continue
 		}
 		if err := f.read(ctx); err != nil && ctx.Err() == nil {
@@ -276,14 +276,14 @@ func (f *Follower) pin(ctx context.Context, chain []*capsign.SignedKeyring) {
 
 // passTime tells of what the passing of time has changed, and writes the time
 // down.
-func (f *Follower) passTime() {
+func (f *Follower) passTime(ctx context.Context) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.now()
 	f.tell()
 	if f.mark.Signed != nil && now.Sub(f.saved) > saveEvery {
 		if err := f.save(now); err != nil {
-			f.cfg.Log.Error("the keyring's mark cannot be written", "code", string(capsign.CodeOf(err)))
+			f.cfg.Log.ErrorContext(ctx, "the keyring's mark cannot be written", "code", string(capsign.CodeOf(err)))
 		}
 	}
 }

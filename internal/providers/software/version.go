@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
+
 	"github.com/capsign/cap/capsign"
 	"github.com/capsign/cap/internal/providers/ecdsasig"
 )
