@@ -56,6 +56,7 @@ func TestScripts(t *testing.T) {
 			"fifo":    fifo,
 			"site":    site(t),
 			"rootkey": rootKey,
+			"lighten": lighten,
 			"pass":    pass,
 			"edit":    edit,
 		},

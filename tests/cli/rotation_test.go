@@ -1,12 +1,17 @@
 package cli_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"io"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"filippo.io/age"
+	"filippo.io/age/armor"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -36,6 +41,32 @@ func site(t *testing.T) func(*testscript.TestScript, bool, []string) {
 		ts.Setenv(args[0], server.URL())
 	}
 }
+
+// startRotten starts a broker with the pool called broken, and with half: the
+// newer of its two versions is disabled, and the older one signs.
+func startRotten(t *testing.T) string {
+	t.Helper()
+	server := startBroker(t)
+	nc := connect(t, server)
+	startBroken(t, nc)
+	provider := newKeys(t, "half-key", capsign.Ed25519, 2)
+	keys := keysOf(t, provider)
+	run(t, nc, queue.Config{
+		Pool: "half", Provider: capsign.ProviderSoftware, Keys: keys, Signer: half{
+			faulty{provider, map[string]capsign.Code{keys[1].KID: capsign.KeyDisabled}}, keys[0].KID,
+		},
+	})
+	return server.URL()
+}
+
+// half is a provider whose older version is current.
+type half struct {
+	faulty
+	kid string
+}
+
+// CurrentKID returns the older version.
+func (h half) CurrentKID(context.Context) (string, error) { return h.kid, nil }
 
 // rootkey FILE PASSPHRASE makes a root key file that opens fast.
 func rootKey(ts *testscript.TestScript, neg bool, args []string) {
@@ -81,4 +112,28 @@ func edit(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	_, err = kv.Put(ctx, args[1], []byte(strings.TrimSpace(string(data))))
 	ts.Check(err)
+}
+
+// lighten FILE PASSPHRASE encrypts a root key file anew so that it opens fast.
+func lighten(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: lighten FILE PASSPHRASE")
+	}
+	path := ts.MkAbs(args[0])
+	identity, err := age.NewScryptIdentity(args[1])
+	ts.Check(err)
+	content, err := os.ReadFile(path)
+	ts.Check(err)
+	plain, err := age.Decrypt(armor.NewReader(bytes.NewReader(content)), identity)
+	ts.Check(err)
+	recipient, err := age.NewScryptRecipient(args[1])
+	ts.Check(err)
+	recipient.SetWorkFactor(8)
+	var file bytes.Buffer
+	armored := armor.NewWriter(&file)
+	w, err := age.Encrypt(armored, recipient)
+	ts.Check(err)
+	_, err = io.Copy(w, plain)
+	ts.Check(errors.Join(err, w.Close(), armored.Close()))
+	ts.Check(os.WriteFile(path, file.Bytes(), 0o600))
 }
