@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -21,8 +22,12 @@ import (
 // made: the service may take seconds to know it everywhere.
 const settling = 250 * time.Millisecond
 
-// tagForm is what the service takes as the value of a tag.
-var tagForm = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+@-]{1,256}$`)
+// tagForm is what the service takes as the value of a tag of at most maxTag
+// characters. (A counted repetition of classes this large would cost every
+// worker ten milliseconds and as many megabytes at its start.)
+var tagForm = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+@-]+$`)
+
+const maxTag = 256
 
 // Generate makes a new key and gives it the key's first free alias, which makes
 // it the next version; it returns the version's kid. It never moves an alias: of
@@ -94,7 +99,7 @@ func (c *client) firstFree(ctx context.Context) (int, error) {
 // createKey makes a key, tagged as version n, and returns its reference.
 func (c *client) createKey(ctx context.Context, spec types.KeySpec, n int) (reference, error) {
 	name := c.cfg.KeyName
-	if !tagForm.MatchString(name) {
+	if !tagForm.MatchString(name) || utf8.RuneCountInString(name) > maxTag {
 		name = capsign.KeyToken(name)
 	}
 	var key reference
