@@ -1,7 +1,6 @@
 package registry_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/capsign/cap/capsign"
@@ -98,13 +98,13 @@ func TestAnotherManifestThanTheDigestsIsAnAlarm(t *testing.T) {
 	_, sum := rig.image("app", "v1", "one")
 	pinned := rig.host + "/app@" + sum.String()
 	sign(t, newClient(t, registry.Config{}), pinned, signer)
-	other, _ := json.Marshal(map[string]int{"schemaVersion": 2})
+	other, claim := []byte(`{"schemaVersion":2}`), sum
 	rig.answer(func(w http.ResponseWriter, req *http.Request) bool {
 		if !strings.HasSuffix(req.URL.Path, "/manifests/"+sum.String()) {
 			return false
 		}
 		w.Header().Set("Content-Type", ocispec.MediaTypeImageManifest)
-		w.Header().Set("Docker-Content-Digest", sum.String())
+		w.Header().Set("Docker-Content-Digest", claim.String())
 		_, _ = w.Write(other)
 		return true
 	})
@@ -112,6 +112,12 @@ func TestAnotherManifestThanTheDigestsIsAnAlarm(t *testing.T) {
 	wantCode(t, "verify", err, capsign.Integrity)
 	_, err = newClient(t, registry.Config{}).Sign(t.Context(), pinned, signer)
 	wantCode(t, "sign", err, capsign.Integrity)
+	claim = digest.FromBytes(other)
+	_, err = newClient(t, registry.Config{}).Sign(t.Context(), pinned, signer)
+	wantCode(t, "openly another", err, capsign.RegistryUnavailable)
+	claim = ""
+	_, err = newClient(t, registry.Config{}).Sign(t.Context(), pinned, signer)
+	wantCode(t, "without a claim", err, capsign.RegistryUnavailable)
 }
 
 func TestCredentialsAreDockers(t *testing.T) {
