@@ -192,4 +192,3 @@ func (h *history) standsAt(now time.Time, stage int, active, accepted, retired s
 		h.Errorf("at %v: %s", now, diff)
 	}
 }
-
