@@ -70,6 +70,7 @@ func TestAnyFieldOfAStatementThatIsChangedIsRefused(t *testing.T) {
 		"statement type": {resealed(t, data, "Statement/v1", "Statement/v2"), capsign.UnsupportedScheme},
 		"white space":    {resealed(t, data, `,"subject"`, `, "subject"`), capsign.SignatureInvalid},
 		"subjects":       {resealed(t, data, `[{"digest"`, `[{"digest":{}},{"digest"`), capsign.SignatureInvalid},
+		"many subjects":  {resealed(t, data, `[{"digest"`, `[`+strings.Repeat(`{"digest":{}},`, 1024)+`{"digest"`), capsign.BadRequest},
 		"no subject":     {resealed(t, data, `[{"digest":{"sha256":"`+hex.EncodeToString(digest[:])+`"}}]`, `[]`), capsign.BadRequest},
 		"certificate":    {replaced(t, data, `"publicKey":{"hint":"`+key.KID+`"}`, `"certificate":{"rawBytes":"AA=="}`), capsign.UnsupportedScheme},
 		"unknown member": {replaced(t, data, `{"mediaType"`, `{"x":1,"mediaType"`), capsign.BadRequest},

@@ -49,6 +49,8 @@ func codeOf(err error) capsign.Code {
 		return capsign.TLSUntrusted
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return capsign.RegistryUnavailable
+	case errors.Is(err, errdef.ErrTooManyPages), errors.Is(err, errdef.ErrSizeExceedsLimit):
+		return capsign.TooLarge
 	case errors.Is(err, errdef.ErrNotFound):
 		return capsign.ArtifactUnknown
 	case errors.Is(err, auth.ErrBasicCredentialNotFound):

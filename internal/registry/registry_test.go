@@ -84,6 +84,9 @@ func TestSigningAgainAddsNothing(t *testing.T) {
 		if err != nil || len(findings) != 2 {
 			t.Errorf("%s: %+v, %v", kind, findings, err)
 		}
+		if n := rig.count("DELETE"); n != 0 {
+			t.Errorf("%s: %d deletions, which publishers may not be allowed", kind, n)
+		}
 	}
 }
 

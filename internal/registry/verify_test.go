@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -162,4 +164,32 @@ func TestBlobsThatWereChangedAreAnAlarm(t *testing.T) {
 	})
 	_, _, err := client.Verify(t.Context(), ref, by(key))
 	wantCode(t, "changed blob", err, capsign.Integrity)
+}
+
+func TestWhoAttachesTooMuchKeepsNobodyBusy(t *testing.T) {
+	rig, client := newRig(t, true), newClient(t, registry.Config{})
+	ref, _ := rig.image("app", "v1", "one")
+	one := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromString("x"), Size: 1}
+	for name, flood := range map[string]struct {
+		entries int
+		link    string
+	}{"entries": {1001, ""}, "pages": {1, `</v2/app/referrers/again>; rel="next"`}} {
+		text, err := json.Marshal(ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: slices.Repeat([]ocispec.Descriptor{one}, flood.entries)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rig.answer(func(w http.ResponseWriter, req *http.Request) bool {
+			if !strings.Contains(req.URL.Path, "/referrers/") {
+				return false
+			}
+			w.Header().Set("Content-Type", ocispec.MediaTypeImageIndex)
+			if flood.link != "" {
+				w.Header().Set("Link", flood.link)
+			}
+			_, _ = w.Write(text)
+			return true
+		})
+		_, _, err = client.Verify(t.Context(), ref, nil)
+		wantCode(t, name, err, capsign.TooLarge)
+	}
 }

@@ -41,6 +41,8 @@ func registryFault(err error) error {
 	switch failure.Code {
 	case capsign.BadRequest:
 		f.sentence = "That is no reference to an artifact in a registry."
+	case capsign.TooLarge:
+		f.sentence = "More is attached to the artifact than cap reads."
 	case capsign.TLSUntrusted:
 		f.sentence = "The registry's certificate is not trusted, or it has none."
 	case capsign.Denied:
