@@ -64,6 +64,19 @@ func TestFaultyProviderPausesThePoolAndComesBack(t *testing.T) {
 	}
 }
 
+// A pipeline that has waited in vain is told what it waited for.
+func TestPipelineIsToldWhyNothingCame(t *testing.T) {
+	p := newServer(t)
+	p.signer.before = func(context.Context, int64, []byte) error { return capsign.TokenAbsent }
+	p.startWorker(t)
+	items := func(yield func(capsign.Item) bool) { yield(capsign.Item{Message: []byte("hello")}) }
+	for _, err := range p.client(t, capsign.ClientConfig{Timeout: 2 * time.Second}).SignAll(t.Context(), items) {
+		if !errors.Is(err, capsign.TokenAbsent) {
+			t.Errorf("error %v, want %s", err, capsign.TokenAbsent)
+		}
+	}
+}
+
 func TestOneFaultyWorkerDoesNotPauseThePool(t *testing.T) {
 	p := newPool(t)
 	bad := newMemorySigner(t, "cap-signing")
