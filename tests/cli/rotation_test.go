@@ -32,14 +32,20 @@ func site(t *testing.T) func(*testscript.TestScript, bool, []string) {
 		server := startBroker(t)
 		nc := connect(t, server)
 		for _, pool := range args[1:] {
-			provider := newKeys(t, pool+"-key", capsign.Ed25519, 1)
-			run(t, nc, queue.Config{
-				Pool: pool, Provider: capsign.ProviderSoftware, Signer: provider, Keys: keysOf(t, provider),
-				Versions: provider, AllowGenerate: true,
-			})
+			serveGrowing(t, nc, pool)
 		}
 		ts.Setenv(args[0], server.URL())
 	}
+}
+
+// serveGrowing serves a pool whose worker may make versions of its key.
+func serveGrowing(t *testing.T, nc *nats.Conn, pool string) {
+	t.Helper()
+	provider := newKeys(t, pool+"-key", capsign.Ed25519, 1)
+	run(t, nc, queue.Config{
+		Pool: pool, Provider: capsign.ProviderSoftware, Signer: provider, Keys: keysOf(t, provider),
+		Versions: provider, AllowGenerate: true,
+	})
 }
 
 // startRotten starts a broker with the pool called broken, and with half: the

@@ -27,6 +27,8 @@ var mending = map[capsign.Code]string{
 	capsign.Throttled:           "send less, or have the provider's quota raised; the worker waits as long as it is told to.",
 	capsign.NoWorker:            startOne,
 	capsign.KeyNotHeld:          "the keyring's active key is not in the worker's backend: bind the worker to it, or publish another keyring.",
+	capsign.KeyringExpired:      "renew it: 'cap keyring renew --root FILE --reason TEXT'; the workers then go on by themselves.",
+	capsign.KeyringMissing:      "the worker believes certain roots and finds no keyring of theirs: is it on the right broker?",
 	capsign.KeyringStale:        "check that the worker reaches the broker, and that the newest keyring has not expired.",
 
 	capsign.KIDUnknown:     "the worker does not hold the key version that the pool signs with: is it bound to another token or key?",

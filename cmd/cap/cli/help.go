@@ -16,7 +16,7 @@ var exitMeanings = []struct {
 	meaning string
 }{
 	{0, "done; of verify-signature: the signature is valid"},
-	{1, "the signature is not valid"},
+	{1, "the signature is not valid, or does not count any more"},
 	{2, "the command line or an input cannot be used"},
 	{3, "denied"},
 	{4, "no such pool, key or kid"},
@@ -25,7 +25,7 @@ var exitMeanings = []struct {
 	{7, "it is not known whether it was done; signing again is safe"},
 	{8, "the configuration cannot be used"},
 	{9, "the broker cannot be reached"},
-	{10, "a key or signature failed its check: an alarm"},
+	{10, "a key, keyring or signature failed its check: an alarm"},
 	{70, "a bug in cap"},
 	{interrupted, "interrupted, with no request in flight"},
 }

@@ -17,8 +17,8 @@ import (
 func (a *app) keyringCommand() *cobra.Command {
 	keyring := a.group("keyring", "Begin, show, export, trust and renew the keyring")
 	keyring.Long = "The keyring is a signed statement of which key versions sign and verify, and\n" +
-		"until when. Root keys sign it; who verifies pins their fingerprints. 'cap rotate'\n" +
-		"changes it."
+		"until when. Root keys sign it; who verifies pins their fingerprints. What it\n" +
+		"says of keys is changed by 'cap rotate'."
 	keyring.AddCommand(a.initCommand(), a.trustCommand(), a.showCommand(), a.exportKeyringCommand(),
 		a.addCommand(), a.renewCommand(), a.rootsCommand())
 	a.trust.register(keyring.PersistentFlags())

@@ -185,14 +185,6 @@ func (j judge) Verify(id string, msg, sig []byte) error {
 	return is.key.Verify(msg, sig)
 }
 
-// note is what is to be said of signatures that verify: Unpinned, or nothing.
-func (j judge) note() capsign.Code {
-	if j.pinned() {
-		return ""
-	}
-	return capsign.Unpinned
-}
-
 // explained returns err with what the keyring says of it, as far as that helps.
 func (j judge) explained(err error, name string) error {
 	code, k := codeOf(err), j.Signed.Keyring()

@@ -81,7 +81,7 @@ type rootsFlags struct {
 func (a *app) rootsCommand() *cobra.Command {
 	f := new(rootsFlags)
 	cmd := &cobra.Command{
-		Use:   "roots [--add FILE]… [--remove FINGERPRINT]… --root FILE --reason TEXT",
+		Use:   "roots --root FILE --reason TEXT",
 		Short: "Replace root keys",
 		Long: "roots has other root keys sign from the next version on. This version needs\n" +
 			"enough signatures of both the old and the new roots: --add signs, and makes the\n" +

@@ -178,7 +178,7 @@ func (b belief) keep() error {
 // behind says that the clock is behind the latest time that was seen, which
 // counts instead; "" where it is not.
 func (b belief) behind() string {
-	if b.LatestSeen.Sub(time.Now()) < time.Minute {
+	if time.Until(b.LatestSeen) < time.Minute {
 		return ""
 	}
 	return "the clock is behind " + b.LatestSeen.Format(time.RFC3339) + ", the latest time seen here, which counts; if that one was wrong, remove " +

@@ -18,7 +18,7 @@ import (
 
 const (
 	// passphraseEnv is the variable that holds the passphrase of root key files.
-	passphraseEnv = "CAP_ROOT_PASSPHRASE"
+	passphraseEnv = "CAP_ROOT_PASSPHRASE" //nolint:gosec // a name, no passphrase
 	// maxPassphrase is the most that cap reads of a passphrase file.
 	maxPassphrase = 4 << 10
 	// poolPrefix begins a --root that is a pool's key.

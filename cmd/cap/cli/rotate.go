@@ -36,11 +36,12 @@ type applying struct {
 func (a *app) applyCommand() *cobra.Command {
 	r := new(applying)
 	cmd := &cobra.Command{
-		Use:   "apply --to KID (--t1 TIME | --overlap TIME) --root FILE --reason TEXT",
+		Use:   "apply --to KID --overlap TIME --root FILE --reason TEXT",
 		Short: "Have another key version sign",
 		Long: "apply has the key version KID sign from now on (stage 2). The one that signed\n" +
-			"until now verifies until T1. Before anything is published, a worker proves that\n" +
-			"it signs with KID. 'cap keys generate' makes a version to rotate to.",
+			"until now verifies until T1: --t1, or --overlap from now. Before anything is\n" +
+			"published, a worker proves that it signs with KID. 'cap keys generate' makes a\n" +
+			"version to rotate to.",
 		Example: "  cap rotate apply --to KID --overlap 30d --root root.key --reason yearly",
 		Args:    noArgs,
 	}
@@ -56,8 +57,8 @@ func (a *app) planCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan --to KID (--t1 TIME | --overlap TIME)",
 		Short: "Show what apply would change, and for whom",
-		Long: "plan shows what 'cap rotate apply' would change and for whom, and changes nothing.\n" +
-			"It needs neither a root key nor a reason.",
+		Long: "plan shows what 'cap rotate apply' would change and for whom, and changes\n" +
+			"nothing. It needs neither a root key nor a reason.",
 		Example: "  cap rotate plan --to KID --overlap 30d",
 		Args:    noArgs,
 	}

@@ -21,7 +21,7 @@ func (a *app) cosignCommand() *cobra.Command {
 		Short: "Add a root's signature to a change",
 		Long: "sign shows what a change that --sign-only wrote to FILE means, and adds the\n" +
 			"signatures of further roots. The change continues one keyring, and is refused\n" +
-			"where that is not the one in force. With --keyring nothing but the files is used.",
+			"where that is not the one in force. With --keyring nothing but files is used.",
 		Example: "  cap rotate sign change.json --root root2.key",
 		Args:    fileArg,
 	}

@@ -16,9 +16,9 @@ func (a *app) rotateStatusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show where each key stands",
-		Long: "status shows which kid signs, which verify, until when, and how much of that time\n" +
-			"is over. With --json, the members beside keys are those of the only key or of\n" +
-			"the one that --key names.",
+		Long: "status shows which kid signs, which verify, until when, and how much of that\n" +
+			"time is over. With --json, the members beside keys are those of the only key or\n" +
+			"of the one that --key names.",
 		Example: "  cap rotate status --json",
 		Args:    noArgs,
 		RunE:    a.bounded(func(ctx context.Context) error { return a.rotateStatus(ctx, keyring) }),
