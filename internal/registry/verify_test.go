@@ -173,7 +173,7 @@ func TestWhoAttachesTooMuchKeepsNobodyBusy(t *testing.T) {
 	for name, flood := range map[string]struct {
 		entries int
 		link    string
-	}{"entries": {1001, ""}, "pages": {1, `</v2/app/referrers/again>; rel="next"`}} {
+	}{"entries": {1001, ""}, "pages": {0, `</v2/app/referrers/again>; rel="next"`}} {
 		text, err := json.Marshal(ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: slices.Repeat([]ocispec.Descriptor{one}, flood.entries)})
 		if err != nil {
 			t.Fatal(err)
