@@ -32,8 +32,9 @@ func TestChainsSurviveTheirExport(t *testing.T) {
 func TestBrokenChainsAreRefused(t *testing.T) {
 	a := edRoot(t, "a")
 	chain := chainOf(t, 4, a)
-	other := next(chain[0])
+	other, later := next(chain[0]), next(chain[0])
 	other.Reason = "other"
+	later.Version++
 	for name, tc := range map[string]struct {
 		chain []*capsign.SignedKeyring
 		want  capsign.Code
@@ -41,6 +42,7 @@ func TestBrokenChainsAreRefused(t *testing.T) {
 		"empty":        {nil, capsign.KeyringMissing},
 		"hole":         {slices.Delete(slices.Clone(chain), 1, 2), capsign.KeyringFork},
 		"other branch": {[]*capsign.SignedKeyring{chain[0], signedBy(t, other, a), chain[2]}, capsign.KeyringFork},
+		"left out":     {[]*capsign.SignedKeyring{chain[0], signedBy(t, later, a)}, capsign.KeyringFork},
 		"newest first": {[]*capsign.SignedKeyring{chain[1], chain[0]}, capsign.KeyringFork},
 		"twice":        {[]*capsign.SignedKeyring{chain[0], chain[0]}, capsign.KeyringFork},
 	} {
