@@ -40,11 +40,12 @@ func TestRegistryScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Vars = append(e.Vars, env...)
 			e.Setenv("XDG_CONFIG_HOME", filepath.Join(e.WorkDir, "config"))
+			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, "state"))
 			e.Setenv("DOCKER_CONFIG", filepath.Join(e.WorkDir, "docker"))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "members": members, "save": save, "push": push, "many": many,
+			"exits": exits, "members": members, "save": save, "site": site(t), "push": push, "many": many,
 		},
 		RequireUniqueNames: true,
 	})

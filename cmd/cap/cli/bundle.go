@@ -101,9 +101,9 @@ func (a *app) verifyBundleCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify-bundle FILE",
 		Short: "Check the signature of a file that is in a sigstore bundle",
-		Long: "verify-bundle checks that a sigstore bundle is the signature of a file, by a key\n" +
-			"whose public part comes from the broker or from a file. Exit status 0 means\n" +
-			"valid, 1 that it is not, all else that it could not be told.",
+		Long: "verify-bundle checks that a sigstore bundle is the signature of a file, and that\n" +
+			"the key still counts, as 'cap verify-signature' does. Exit status 0 means valid,\n" +
+			"1 that it is not, all else that it could not be told.",
 		Example: "  cap verify-bundle app.tar",
 		Args:    oneArg("FILE"),
 	}
@@ -112,7 +112,8 @@ func (a *app) verifyBundleCommand() *cobra.Command {
 		return a.bounded(func(ctx context.Context) error { return a.verifyBundle(ctx, in, sig, keyring) })(cmd, args)
 	}
 	cmd.Flags().StringVar(&sig.path, "bundle", "", "the bundle is in `FILE`, not FILE"+bundleSuffix+"; - is stdin")
-	cmd.Flags().StringVar(&keyring.path, "keyring", "", "take public keys from `FILE` alone; - is stdin")
+	cmd.Flags().StringVar(&keyring.path, "keyring", "", keyringUsage)
+	a.trust.register(cmd.Flags())
 	return cmd
 }
 
@@ -129,17 +130,34 @@ func (a *app) verifyBundle(ctx context.Context, in, sig, keyring input) error {
 	if err != nil {
 		return notBundle(err)
 	}
-	check, note, err := a.verifier(ctx, keyring)
+	j, err := a.judge(ctx, keyring)
 	if err != nil {
 		return err
 	}
-	if err := a.verifyFile(ctx, in, b, check); err != nil {
+	if err := a.verifyFile(ctx, in, b, j.Verify); err != nil {
 		return &unverified{kid: b.KID(), err: err}
 	}
-	if a.flags.json {
-		return a.printJSON(verdict{Valid: true, KID: b.KID(), Code: note})
+	is, err := j.judge(b.KID())
+	if err != nil {
+		return err
 	}
-	return a.printf("valid: %s\n%s: %s\n", b.KID(), note, note.Sentence())
+	if a.flags.json {
+		return a.printJSON(is.verdict())
+	}
+	return a.printf("valid: %s\n%s\n", is.key.KID, is.text())
+}
+
+// keyringUsage describes --keyring.
+const keyringUsage = "use `FILE` alone: an exported keyring or, unpinned, a JWKS or JWK"
+
+// verdict returns the judgement on a key as JSON has it, where its signature is
+// valid.
+func (is judgement) verdict() verdict {
+	result := verdict{Valid: true, KID: is.key.KID, Version: is.version, State: is.state, Until: is.until}
+	if is.version == 0 {
+		result.Code = capsign.Unpinned
+	}
+	return result
 }
 
 // verifyFile checks that a bundle is a file's.

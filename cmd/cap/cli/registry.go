@@ -93,21 +93,3 @@ func (a *app) newClient(ctx context.Context, nc *nats.Conn, kid string) (*capsig
 		Pool: a.flags.pool, Key: a.flags.key, KID: kid, Timeout: a.flags.timeout,
 	})
 }
-
-// verifier returns what says whether a signature counts, by the keys in a file
-// or, where none is named, by those on the broker, and what there is to be said
-// of its verdict where it is good.
-func (a *app) verifier(ctx context.Context, keyring input) (check bundle.Check, note capsign.Code, err error) {
-	if keyring.path != "" {
-		ring, err := a.readKeyring(ctx, keyring)
-		if err != nil {
-			return nil, "", err
-		}
-		return ring.Verify, capsign.Unpinned, nil
-	}
-	ring, err := a.fetchKeys(ctx)
-	if err != nil {
-		return nil, "", err
-	}
-	return capsign.NewKeySet(a.flags.narrow(ring.Keys())...).Verify, capsign.Unpinned, nil
-}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,16 +19,17 @@ func (a *app) registryVerifyCommand() *cobra.Command {
 		Use:   "verify REF",
 		Short: "Verify the signatures that are attached to an artifact",
 		Long: "verify checks every signature that is attached to an artifact in an OCI\n" +
-			"registry, and says which of them count. One is enough. The public keys come from\n" +
-			"the broker, where no worker needs to run, or from a file. Exit status 0 means\n" +
-			"valid, 1 that it is not, all else that it could not be told or is not signed.",
+			"registry, and says which of them count, as 'cap verify-signature' does. One is\n" +
+			"enough. Exit status 0 means valid, 1 that it is not, all else that it could not\n" +
+			"be told or is not signed.",
 		Example: "  cap registry verify registry.example/team/app:v1",
 		Args:    oneArg("REF"),
 	}
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		return a.bounded(func(ctx context.Context) error { return a.registryVerify(ctx, args[0], keyring) })(cmd, args)
 	}
-	cmd.Flags().StringVar(&keyring.path, "keyring", "", "take public keys from `FILE` alone; - is stdin")
+	cmd.Flags().StringVar(&keyring.path, "keyring", "", keyringUsage)
+	a.trust.register(cmd.Flags())
 	return cmd
 }
 
@@ -49,15 +51,21 @@ type verifiedArtifact struct {
 	Valid  bool   `json:"valid"`
 	Ref    string `json:"ref"`
 	Digest string `json:"digest,omitzero"`
-	// KID is the key version of a signature that counts.
-	KID string `json:"kid,omitzero"`
+	// KID is the key version of a signature that counts; Version is the keyring's,
+	// State is active or accepted, the latter Until T1.
+	KID     string        `json:"kid,omitzero"`
+	Version uint64        `json:"keyring_version,omitzero"`
+	State   capsign.State `json:"state,omitzero"`
+	Until   time.Time     `json:"until,omitzero"`
 	// Signatures has every signature that is attached.
 	Signatures []attachedSignature `json:"signatures"`
-	// Code is that of the signature that came closest or, of one that counts, what
-	// else there is to know. Message and Hint explain it.
+	// Code is that of the signature that came closest or, where one counts,
+	// unpinned or nothing. Message and Hint explain it.
 	Code    string `json:"code,omitzero"`
 	Message string `json:"message,omitzero"`
 	Hint    string `json:"hint,omitzero"`
+
+	note string // why the key of KID counts, for a person
 }
 
 // attachedSignature is a signature that is attached to an artifact.
@@ -70,7 +78,7 @@ type attachedSignature struct {
 
 // registryVerify verifies an artifact's signatures and says which of them count.
 func (a *app) registryVerify(ctx context.Context, ref string, keyring input) error {
-	check, note, err := a.verifier(ctx, keyring)
+	j, err := a.judge(ctx, keyring)
 	if err != nil {
 		return err
 	}
@@ -78,19 +86,26 @@ func (a *app) registryVerify(ctx context.Context, ref string, keyring input) err
 	if err != nil {
 		return registryFault(err)
 	}
-	digest, findings, err := client.Verify(ctx, ref, check)
-	err = coded(registryFault(err))
-	result := verifiedArtifact{Valid: err == nil, Ref: printable(ref), Digest: digest, Code: string(note), Signatures: []attachedSignature{}}
+	digest, findings, err := client.Verify(ctx, ref, j.Verify)
+	result := verifiedArtifact{Ref: printable(ref), Digest: digest, Signatures: []attachedSignature{}}
 	for _, f := range findings {
-		result.add(f)
+		result.add(f, j)
 	}
-	if !a.flags.json {
+	if err = coded(registryFault(err)); err == nil {
+		result.Valid = true
+	}
+	return a.reportVerified(result, err)
+}
+
+// reportVerified prints what was found and returns err.
+func (a *app) reportVerified(result verifiedArtifact, err error) error {
+	switch {
+	case !a.flags.json:
 		if failure := a.print([]byte(result.text())); failure != nil {
 			return failure
 		}
 		return err
-	}
-	if err == nil {
+	case err == nil:
 		return a.printJSON(result)
 	}
 	p := a.problem(nil, err)
@@ -98,14 +113,15 @@ func (a *app) registryVerify(ctx context.Context, ref string, keyring input) err
 	return a.concluded(result, err)
 }
 
-// add adds a signature to the result.
-func (r *verifiedArtifact) add(f registry.Finding) {
+// add adds a signature to the result. The first one that counts speaks for the
+// artifact.
+func (r *verifiedArtifact) add(f registry.Finding, j judge) {
 	one := attachedSignature{Referrer: f.Referrer, KID: printable(cut(f.KID, maxShown)), Valid: f.Err == nil}
-	if f.Err == nil && r.KID == "" {
-		r.KID = one.KID
-	}
 	if f.Err != nil {
 		one.Code = capsign.CodeOf(f.Err)
+	} else if is, err := j.judge(f.KID); err == nil && r.KID == "" {
+		v := is.verdict()
+		r.KID, r.Version, r.State, r.Until, r.Code, r.note = v.KID, v.Version, v.State, v.Until, string(v.Code), is.text()
 	}
 	r.Signatures = append(r.Signatures, one)
 }
@@ -124,10 +140,7 @@ func (r *verifiedArtifact) text() string {
 		}
 	}
 	if r.Valid {
-		fmt.Fprintf(&page, "digest: %s\n", r.Digest)
-	}
-	if note := capsign.Code(r.Code); r.Valid && note.Known() {
-		fmt.Fprintf(&page, "%s: %s\n", note, note.Sentence())
+		fmt.Fprintf(&page, "digest: %s\n%s\n", r.Digest, r.note)
 	}
 	return page.String()
 }
