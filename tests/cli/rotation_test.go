@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -38,14 +39,27 @@ func site(t *testing.T) func(*testscript.TestScript, bool, []string) {
 	}
 }
 
-// serveGrowing serves a pool whose worker may make versions of its key.
+// serveGrowing serves a pool whose worker follows the keyring and may make
+// versions of its key. One whose name begins with root signs keyrings and
+// nothing else.
 func serveGrowing(t *testing.T, nc *nats.Conn, pool string) {
 	t.Helper()
 	provider := newKeys(t, pool+"-key", capsign.Ed25519, 1)
-	run(t, nc, queue.Config{
+	cfg := queue.Config{
 		Pool: pool, Provider: capsign.ProviderSoftware, Signer: provider, Keys: keysOf(t, provider),
-		Versions: provider, AllowGenerate: true,
-	})
+		Versions: provider, AllowGenerate: true, Root: strings.HasPrefix(pool, "root"),
+	}
+	if !cfg.Root {
+		follower, err := rotation.Follow(t.Context(), nc, rotation.FollowConfig{
+			MarkPath: t.TempDir() + "/keyring.json", MaxStale: time.Minute, Log: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = follower.Close() })
+		cfg.Rulings = follower
+	}
+	run(t, nc, cfg)
 }
 
 // startRotten starts a broker with the pool called broken, and with half: the

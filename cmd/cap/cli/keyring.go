@@ -70,8 +70,11 @@ func (a *app) pin(trust capsign.Trust, replace, dryRun bool) error {
 	if err != nil && !replace {
 		return err
 	}
-	if b.path, _, err = a.trust.statePath(); err != nil {
-		return err
+	if b.path, _ = a.trust.statePath(); b.path == "" {
+		return &fault{
+			code: capsign.BadRequest, sentence: "There is no home directory to remember the root in.",
+			hint: "name a file with --state or CAP_STATE.",
+		}
 	}
 	if same := sameTrust(b.Trust, trust); b.Pinned() && !same && !replace {
 		return &fault{
@@ -221,6 +224,9 @@ func (a *app) exportKeyring(ctx context.Context, out string) error {
 	data, err := capsign.EncodeChain(s.history)
 	if err != nil {
 		return err
+	}
+	if !s.pinned {
+		a.advise("no root is pinned here, so nobody vouches for this keyring but whoever wrote it to the broker.")
 	}
 	if !a.flags.json || !isStdout(out) {
 		if err := a.write(ctx, out, append(data, '\n')); err != nil {

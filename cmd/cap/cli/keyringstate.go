@@ -2,11 +2,13 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -36,25 +38,26 @@ func (f *trustFlags) register(set *pflag.FlagSet) {
 }
 
 // statePath returns the file that remembers the keyring, and whether the person
-// has named it.
-func (f *trustFlags) statePath() (path string, named bool, err error) {
+// has named it. It is empty where the user has no home that one could be in.
+func (f *trustFlags) statePath() (path string, named bool) {
 	for _, path := range []string{f.state, os.Getenv("CAP_STATE")} {
 		if path != "" {
-			return path, true, nil
+			return path, true
 		}
 	}
 	dir := os.Getenv("XDG_STATE_HOME")
 	if !filepath.IsAbs(dir) {
 		home, err := os.UserHomeDir()
 		if err != nil {
-			return "", false, &fault{
-				code: capsign.BadRequest, sentence: "There is no home directory to remember the keyring in.",
-				hint: "name a file with --state or CAP_STATE.",
-			}
+			return "", false
 		}
 		dir = filepath.Join(home, ".local", "state")
 	}
-	return filepath.Join(dir, "cap", "keyring.json"), false, nil
+	path = filepath.Join(dir, "cap", "keyring.json")
+	if _, err := os.Stat(path); errors.Is(err, syscall.ENOTDIR) { // as where home is /dev/null
+		return "", false
+	}
+	return path, false
 }
 
 // fingerprint is what a root key's looks like.
@@ -91,11 +94,8 @@ func (a *app) belief() (belief, error) {
 	if a.trust.threshold != 0 && len(a.trust.roots) == 0 {
 		return belief{}, misuse("--root-threshold goes with --root-fingerprint.")
 	}
-	path, named, err := a.trust.statePath()
-	if err != nil {
-		return belief{}, err
-	}
-	mark, err := rotation.LoadMark(path)
+	path, named := a.trust.statePath()
+	mark, err := loadMark(path)
 	if err != nil {
 		return belief{}, &fault{
 			code: codeOf(err), sentence: "The file that remembers the keyring cannot be used.",
@@ -112,6 +112,14 @@ func (a *app) belief() (belief, error) {
 		return belief{rotation.Mark{Trust: asked}, path}, nil
 	}
 	return belief{Mark: rotation.Mark{Trust: asked}}, nil
+}
+
+// loadMark reads what is remembered: nothing, where no file can.
+func loadMark(path string) (rotation.Mark, error) {
+	if path == "" {
+		return rotation.Mark{}, nil
+	}
+	return rotation.LoadMark(path)
 }
 
 // sameTrust reports whether two ways to trust are one.

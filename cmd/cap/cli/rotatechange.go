@@ -218,7 +218,7 @@ func (a *app) release(ctx context.Context, c *change, b belief, signed *capsign.
 	if err := a.publish(ctx, c.nc, b, c.held, signed); err != nil {
 		return err
 	}
-	result.Published = true
+	result.Published, result.Followed = true, awaitWorkers(ctx, c.nc, plan)
 	return a.printChange(result, c.Now)
 }
 

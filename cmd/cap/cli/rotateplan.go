@@ -17,6 +17,9 @@ type changed struct {
 	// Published says whether it is in force.
 	Published bool `json:"published"`
 	DryRun    bool `json:"dry_run,omitzero"`
+	// Followed says whether workers sign with the key that is active now; nil
+	// where that did not change.
+	Followed *bool `json:"followed,omitzero"`
 	// Missing is how many further roots must sign before it can be published.
 	Missing int `json:"missing_signatures,omitzero"`
 	// File is where the signed keyring was written.
@@ -41,11 +44,23 @@ func (c changed) text(now time.Time) string {
 		line(&page, "dry run", "nothing was changed")
 	case c.Published:
 		line(&page, "published", fmt.Sprintf("keyring version %d", c.Version))
+		c.writeFollowed(&page)
 	default:
 		line(&page, "written", c.File)
 		line(&page, "signatures", c.lacks())
 	}
 	return page.String()
+}
+
+// writeFollowed says whether the workers follow.
+func (c changed) writeFollowed(page *strings.Builder) {
+	switch {
+	case c.Followed == nil:
+	case *c.Followed:
+		line(page, "followed", "the workers sign with the key that is active now")
+	default:
+		line(page, "NOT FOLLOWED", "no worker has said yet that it signs with the key that is active now: see 'cap pool status'")
+	}
 }
 
 // lacks says what a signed keyring still needs.

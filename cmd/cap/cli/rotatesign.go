@@ -211,6 +211,6 @@ func (a *app) publishFile(ctx context.Context, path string, dryRun bool) error {
 	if err := a.publish(ctx, nc, b, held, signed); err != nil {
 		return err
 	}
-	result.Published = true
+	result.Published, result.Followed = true, awaitWorkers(ctx, nc, result.Plan)
 	return a.printChange(result, now)
 }
