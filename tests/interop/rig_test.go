@@ -108,7 +108,9 @@ func (r *rig) startWorker(key string) {
 		r.t.Fatal(err)
 	}
 	address := listener.Addr().String()
-	listener.Close()
+	if err := listener.Close(); err != nil {
+		r.t.Fatal(err)
+	}
 	r.url = "nats://" + address
 	conf := r.write("key.yaml", []byte(key))
 	worker := exec.Command(filepath.Join(bin, "worker"), "--config", conf, "--listen", address, "--data", filepath.Join(r.dir, "data"))
