@@ -32,9 +32,9 @@ func (a *app) generateCommand() *cobra.Command {
 		Short: "Make a further version of a pool's key",
 		Long: "generate has one of the pool's workers make a further version of its key in its\n" +
 			"backend, where the worker's configuration allows that, and prints the new kid.\n" +
-			"The private key stays there. The current version goes on signing until the\n" +
-			"workers start again; the new one signs where --kid asks for it. Exit status 7\n" +
-			"means that a version may have been made: see 'cap keys info'.",
+			"The private key stays there. The current version goes on signing: where there\n" +
+			"is a keyring until 'cap rotate apply --to KID', else until the workers start\n" +
+			"again. After exit status 7 a version may have been made: see 'cap keys info'.",
 		Example: "  cap keys generate --pool default",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -66,7 +66,7 @@ func (a *app) generate(ctx context.Context) error {
 			return err
 		}
 		if isTerminal(a.stderr) {
-			fmt.Fprintln(a.stderr, "The current key version goes on signing until the pool's workers start again.")
+			fmt.Fprintln(a.stderr, "The current key version goes on signing until 'cap rotate apply', or without a keyring until the workers start again.")
 		}
 		return nil
 	})

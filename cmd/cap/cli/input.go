@@ -13,11 +13,8 @@ import (
 	"github.com/capsign/cap/capsign"
 )
 
-// The most that cap reads of an input that is not a message.
-const (
-	maxSignature = 64 << 10
-	maxKeyring   = 16 << 20
-)
+// maxSignature is the most that cap reads of a signature.
+const maxSignature = 64 << 10
 
 // input is a flag that names a file to read, or "-" for stdin.
 type input struct {

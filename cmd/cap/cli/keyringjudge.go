@@ -123,15 +123,6 @@ func parseKeySet(data []byte) (*capsign.KeySet, error) {
 	return set, err
 }
 
-// readKeyring reads public keys that were exported before.
-func (a *app) readKeyring(ctx context.Context, in input) (*capsign.KeySet, error) {
-	data, err := a.read(ctx, in, maxKeyring)
-	if err != nil {
-		return nil, err
-	}
-	return parseKeySet(data)
-}
-
 // pinned reports whether a keyring says what counts.
 func (j judge) pinned() bool { return j.set == nil }
 
