@@ -31,8 +31,9 @@ demo: build ## sign and verify real files through a worker of its own
 test: deps bin/nats ## run the tests, with the race detector where there is a C compiler
 	$(if $(HAS_CC),,@echo "No C compiler: testing without the race detector and without PKCS#11.")
 	@rm -f bin/matrix
+	@# Four packages at a time: their tests mostly wait.
 	CAP_NATS_CLI=$(CURDIR)/bin/nats CAP_TEST_MATRIX=$(CURDIR)/bin/matrix \
-		$(GO) test $(if $(HAS_CC),-race) -count=1 -timeout 10m ./...
+		$(GO) test $(if $(HAS_CC),-race) -p 4 -count=1 -timeout 10m ./...
 	@$(GO) run ./tests/matrix bin/matrix
 
 .PHONY: deps
