@@ -1,5 +1,3 @@
-//go:build sigstore
-
 package bundle_test
 
 import (

@@ -1,5 +1,3 @@
-//go:build sigstore
-
 // Package sigstoretest lets sigstore's own library judge a bundle in a test, as
 // cosign does when it is given a public key and no transparency log.
 package sigstoretest
