@@ -55,8 +55,8 @@ bin/nats: tools.mod tools.sum
 .PHONY: check
 check: ## formatting, vet, linters, modern idioms, go.mod
 	@out=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .) && if [ -n "$$out" ]; then echo "gofmt: $$out"; exit 1; fi
-	$(GO) vet -tags soak ./...
-	$(TOOL) staticcheck -tags soak ./...
+	$(GO) vet -tags soak,interop ./...
+	$(TOOL) staticcheck -tags soak,interop ./...
 	$(TOOL) golangci-lint run
 	$(GO) fix -diff ./...
 	$(GO) mod tidy -diff
@@ -72,6 +72,10 @@ fuzz: ## fuzz each target for FUZZTIME (30s)
 .PHONY: soak
 soak: bin/nats ## run the long tests: kills, restarts, hours of load
 	CAP_NATS_CLI=$(CURDIR)/bin/nats $(GO) test -tags soak -count 1 -timeout 60m ./tests/...
+
+.PHONY: interop
+interop: deps ## have stock cosign verify what cap signs (builds cosign once, which takes minutes)
+	$(GO) test -tags interop -count=1 -timeout 60m ./tests/interop
 
 .PHONY: bench
 bench: ## measure the performance targets
