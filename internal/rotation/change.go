@@ -117,8 +117,9 @@ func sortKeys(k *capsign.Keyring) {
 	slices.SortFunc(k.Keys, func(a, b capsign.KeyRotation) int { return strings.Compare(a.Name, b.Name) })
 }
 
-// instant returns t as keyrings have it: in UTC, without a monotonic reading.
-func instant(t time.Time) time.Time { return t.UTC().Round(0) }
+// instant returns t as keyrings have it: in UTC, and with that without a
+// monotonic reading.
+func instant(t time.Time) time.Time { return t.UTC() }
 
 // refuse returns the error for a change that is refused because of what.
 func refuse(what string, code capsign.Code) error {

@@ -2,6 +2,7 @@ package rotation_test
 
 import (
 	"errors"
+	"strconv"
 	"testing"
 	"time"
 
@@ -126,6 +127,38 @@ func TestRevokeByFingerprint(t *testing.T) {
 	h.apply("2")
 	h.take(rotation.Revoke(h.held(), h.key("k", "1").SPKISHA256(), nil, h.change()))
 	h.stands(3, "2", "", "1")
+}
+
+// Revoking many, in any order of their kids, leaves the keyrings before alone.
+func TestRevokeMany(t *testing.T) {
+	h := newHistory(t, []rotation.RootSigner{rootOf(t, "a")}, "k")
+	for i := 2; i <= 12; i++ {
+		h.apply(strconv.Itoa(i))
+	}
+	for i := 1; i <= 11; i++ {
+		h.revoke(strconv.Itoa(i), "")
+	}
+	for _, s := range h.chain {
+		again, err := capsign.NewSignedKeyring(*s.Keyring())
+		if err != nil || again.Hash() != s.Hash() {
+			t.Errorf("version %d changed: %v", s.Keyring().Version, err)
+		}
+	}
+}
+
+// An operator who has nobody else to sign is told so.
+func TestRevokeAsksForAReplacement(t *testing.T) {
+	h := newHistory(t, []rotation.RootSigner{rootOf(t, "a")}, "k")
+	for _, label := range []string{"1", "2"} {
+		_, err := h.tryRevoke(label, "")
+		if want := "rotation: replacement is missing: bad_request"; err == nil || err.Error() != want {
+			t.Errorf("revoke %s: %v, want %s", label, err, want)
+		}
+		if label == "1" {
+			h.apply("2")
+			h.revoke("1", "")
+		}
+	}
 }
 
 func TestRevokeRefuses(t *testing.T) {
