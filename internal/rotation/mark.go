@@ -88,12 +88,16 @@ func (m Mark) Save(path string) error {
 }
 
 // Now returns the time that counts when the clock says clock: never an earlier
-// one than was seen.
+// one than was seen, or than the keyring was made at.
 func (m Mark) Now(clock time.Time) time.Time {
-	if clock.Before(m.LatestSeen) {
-		return m.LatestSeen
+	now := clock
+	if now.Before(m.LatestSeen) {
+		now = m.LatestSeen
 	}
-	return clock
+	if m.Signed != nil && now.Before(m.Signed.Keyring().Issued) {
+		now = m.Signed.Keyring().Issued
+	}
+	return now
 }
 
 // Pinned reports whether a keyring is required: whoever has known one, or whom

@@ -308,6 +308,9 @@ func TestMarkOutlivesItsProcess(t *testing.T) {
 	if now := got.Now(w.now); !now.Equal(want.LatestSeen) {
 		t.Errorf("the time went back to %v", now)
 	}
+	if now := (rotation.Mark{Signed: want.Signed}).Now(w.now.Add(-time.Hour)); now.Before(want.Signed.Keyring().Issued) {
+		t.Errorf("the time is %v, before the keyring was made", now)
+	}
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the mark's mode: %v, %v", info.Mode(), err)
