@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
@@ -101,7 +102,7 @@ func TestRootFilesThatAreRefused(t *testing.T) {
 		"in the clear":     {place("clear", pkcs8(t), 0o600), passphrase, rotation.RootUnencrypted},
 		"a P-256 key":      {place("p256", encrypted(t, pkcs8(t)), 0o600), passphrase, rotation.RootNoKey},
 		"no key at all":    {place("text", encrypted(t, []byte("hello")), 0o600), passphrase, rotation.RootNoKey},
-		"two keys":         {place("two", encrypted(t, append(pkcs8(t), pkcs8(t)...)), 0o600), passphrase, rotation.RootNoKey},
+		"two keys":         {place("two", encrypted(t, append(ed25519Key(t), ed25519Key(t)...)), 0o600), passphrase, rotation.RootNoKey},
 	} {
 		root, err := rotation.OpenRootFile(tc.path, []byte(tc.passphrase))
 		fault, ok := errors.AsType[*rotation.RootError](err)
@@ -138,6 +139,16 @@ func TestMakingARootReplacesNothing(t *testing.T) {
 	}
 }
 
+// ed25519Key returns an Ed25519 key in the clear.
+func ed25519Key(t *testing.T) []byte {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return inPEM(t, key)
+}
+
 // pkcs8 returns a P-256 key in the clear.
 func pkcs8(t *testing.T) []byte {
 	t.Helper()
@@ -145,6 +156,12 @@ func pkcs8(t *testing.T) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return inPEM(t, key)
+}
+
+// inPEM returns a key as PKCS#8 in PEM.
+func inPEM(t *testing.T, key any) []byte {
+	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		t.Fatal(err)
