@@ -27,13 +27,19 @@ build: ## build bin/worker and bin/cap
 demo: build ## sign and verify real files through a worker of its own
 	$(GO) run ./tests/demo -bin bin
 
+# What signs through a device or a cloud, and what runs whole processes, mostly
+# waits, or counts on time: it is tested apart, without the race detector, which
+# make soak adds.
+APART := ./internal/kmstest/... ./internal/providers/awskms ./internal/providers/azurekms ./internal/providers/gcpkms \
+         ./internal/providers/pkcs11/... ./tests/...
+
 .PHONY: test
 test: deps bin/nats ## run the tests, with the race detector where there is a C compiler
 	$(if $(HAS_CC),,@echo "No C compiler: testing without the race detector and without PKCS#11.")
 	@rm -f bin/matrix
-	@# Four packages at a time: their tests mostly wait.
-	CAP_NATS_CLI=$(CURDIR)/bin/nats CAP_TEST_MATRIX=$(CURDIR)/bin/matrix \
-		$(GO) test $(if $(HAS_CC),-race) -p 4 -count=1 -timeout 10m ./...
+	CAP_TEST_MATRIX=$(CURDIR)/bin/matrix $(GO) test $(if $(HAS_CC),-race) -count=1 -timeout 10m \
+		$$($(GO) list ./... | grep -v -x -F "$$($(GO) list $(APART))")
+	CAP_NATS_CLI=$(CURDIR)/bin/nats CAP_TEST_MATRIX=$(CURDIR)/bin/matrix $(GO) test -count=1 -timeout 10m $(APART)
 	@$(GO) run ./tests/matrix bin/matrix
 
 .PHONY: deps
@@ -72,6 +78,7 @@ fuzz: ## fuzz each target for FUZZTIME (30s)
 .PHONY: soak
 soak: bin/nats ## run the long tests: kills, restarts, hours of load
 	CAP_NATS_CLI=$(CURDIR)/bin/nats $(GO) test -tags soak -count 1 -timeout 60m ./tests/...
+	$(if $(HAS_CC),$(GO) test -race -p 1 -count 1 -timeout 60m $(APART))
 
 .PHONY: interop
 interop: deps ## have stock cosign verify what cap signs (builds cosign once, which takes minutes)

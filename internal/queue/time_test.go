@@ -253,10 +253,12 @@ func TestPausedPoolAnswersWithItsCode(t *testing.T) {
 		p.signer.before = func(context.Context, int64, []byte) error { time.Sleep(time.Hour); return nil }
 		stop(t, p.startWorker(t))
 		client := p.client(t, capsign.ClientConfig{})
-		go func() {
+		var pausing sync.WaitGroup
+		defer pausing.Wait()
+		pausing.Go(func() {
 			time.Sleep(time.Second)
 			p.putPool(t, capsign.PoolPaused, capsign.ProviderUnavailable)
-		}()
+		})
 		for range 2 { // one that waits already, one that comes later
 			began := time.Now()
 			_, err := client.Sign(t.Context(), []byte("hello"))

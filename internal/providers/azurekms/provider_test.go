@@ -40,7 +40,7 @@ func newVault(t testing.TB, opts azure.Options) *azure.Server {
 func configOf(vault *azure.Server) Config {
 	return Config{
 		VaultURL: vault.VaultURL(), Endpoint: vault.Endpoint(), CAFile: vault.CAFile(), Credential: vault.Credential(),
-		Key: keyName, KeyName: "cap-signing", CallTimeout: 600 * time.Millisecond,
+		Key: keyName, KeyName: "cap-signing", CallTimeout: 1500 * time.Millisecond,
 	}
 }
 
