@@ -294,3 +294,49 @@ func p256PEM(t *testing.T) []byte {
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 }
+
+// TestFallbackSignsUnderItsOwnKID takes a token away from a worker that may sign
+// with a software key meanwhile.
+func TestFallbackSignsUnderItsOwnKID(t *testing.T) {
+	chaos := p11test.WithChaos(t, p11test.SoftHSM(t))
+	chaos.Generate(t, capsign.ES256, "cap-signing", "01")
+	s := newSite(t)
+	s.startServer()
+	s.env = append(chaos.Env(), pinVariable+"="+chaos.PIN)
+	conf := s.writeTokenConfig(chaos.Token)
+	text, err := os.ReadFile(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = []byte(strings.Replace(string(text), "key:\n", "key:\n  fallback: software\n", 1))
+	if err := os.WriteFile(conf, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.runTokenWorker("a", conf)
+	s.awaitWorkers(1)
+	own := s.signedBy()
+	chaos.Rule(t, "any rv=0x32")
+	var spare string
+	until(t.Context(), func() bool { spare = s.signedBy(); return spare != "" && spare != own })
+	out, _, _ := runCap(t, s.dir, "keys", "info", "--nats", s.url())
+	if !strings.Contains(out, "FALLBACK") || !strings.Contains(out, spare) {
+		t.Errorf("cap keys info does not say that a fallback signs:\n%s", out)
+	}
+	chaos.Clear(t)
+	until(t.Context(), func() bool { return s.signedBy() == own })
+	log, err := os.ReadFile(filepath.Join(s.dir, "a.log"))
+	if err != nil || !strings.Contains(string(log), "SOFTWARE KEY signs instead") {
+		t.Errorf("the log does not say that a fallback signed: %v\n%s", err, log)
+	}
+}
+
+// signedBy signs a message and returns the kid that did, or "".
+func (s *site) signedBy() string {
+	s.t.Helper()
+	_, errs, status := s.sign()
+	if status != 0 {
+		return ""
+	}
+	_, kid, _ := strings.Cut(errs, "kid: ")
+	return strings.TrimSpace(kid)
+}
