@@ -106,7 +106,7 @@ func (a *app) change(ctx context.Context, f *changeFlags, specs []rootSpec, mayM
 		return err
 	}
 	defer nc.Close()
-	c := &change{changeFlags: f, nc: nc, Change: f.change(time.Now())}
+	c := &change{changeFlags: f, nc: nc}
 	if c.signers, err = a.openRoots(ctx, nc, specs, mayMake); err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (a *app) change(ctx context.Context, f *changeFlags, specs []rootSpec, mayM
 	if err != nil {
 		return err
 	}
-	c.held = b.Signed
+	c.held, c.Change = b.Signed, f.change(time.Now()) // now that the roots are open, which takes its time
 	next, err := draft(ctx, c)
 	if err != nil {
 		return changeFault(err)
