@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -339,4 +340,29 @@ func (s *site) signedBy() string {
 	}
 	_, kid, _ := strings.Cut(errs, "kid: ")
 	return strings.TrimSpace(kid)
+}
+
+// TestWorkerWithAHungModuleCanBeStopped asks a worker to stop whose module hangs
+// at every start.
+func TestWorkerWithAHungModuleCanBeStopped(t *testing.T) {
+	token := p11test.SoftHSM(t)
+	token.Generate(t, capsign.ES256, "cap-signing", "01")
+	remote := p11test.P11Kit(t, token)
+	s := newSite(t)
+	s.startServer()
+	s.env = append(remote.Env(), pinVariable+"="+remote.PIN)
+	remote.Stop(t)
+	t.Cleanup(func() { remote.Cont(t) })
+	s.runTokenWorker("a", s.writeTokenConfig(remote.Token))
+	until(t.Context(), func() bool {
+		log, err := os.ReadFile(filepath.Join(s.dir, "a.log"))
+		return err == nil && strings.Contains(string(log), "starting anew")
+	})
+	if err := s.processes["a"].Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if status := s.exit("a"); status != 0 && status != capsign.ProviderHung.ExitStatus() || time.Since(began) > 10*time.Second {
+		t.Errorf("ended with %d after %v", status, time.Since(began))
+	}
 }

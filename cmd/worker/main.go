@@ -25,7 +25,7 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	if errors.Is(err, capsign.ProviderHung) && ctx.Err() == nil {
-		err = replaceProcess(os.Stderr)
+		err = replaceProcess(ctx, os.Stderr)
 	}
 	os.Exit(exitStatus(err, os.Stderr))
 }

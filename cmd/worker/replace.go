@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -16,10 +17,14 @@ const replacePause = time.Second
 
 // replaceProcess puts a fresh worker in the place of this one, whose threads are
 // stuck inside a module and cannot be taken back: same process id, arguments and
-// environment. It returns only if that fails.
-func replaceProcess(stderr io.Writer) error {
+// environment. It returns only if that fails, or if ctx ends before.
+func replaceProcess(ctx context.Context, stderr io.Writer) error {
 	fmt.Fprintln(stderr, "worker: a call into the key provider does not return; starting anew")
-	time.Sleep(replacePause)
+	select {
+	case <-time.After(replacePause):
+	case <-ctx.Done():
+		return fmt.Errorf("replace the process: %w", capsign.ProviderHung)
+	}
 	path, err := os.Executable()
 	if err == nil {
 		err = syscall.Exec(path, os.Args, os.Environ()) //nolint:gosec // ourselves, as we were started

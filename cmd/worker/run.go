@@ -52,6 +52,9 @@ func serve(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) (er
 		return err
 	}
 	provider, err := openProvider(ctx, cfg, link.nc, log)
+	if ctx.Err() != nil && provider == nil {
+		return nil // told to stop while it waited
+	}
 	if err != nil {
 		return err
 	}
