@@ -12,11 +12,11 @@ import (
 // required, capsign.KeyringStale where it may be out of date, and
 // capsign.KeyringExpired.
 func (f *Follower) Active(name string) (kid string, err error) {
-	rotation, _, err := f.rotation(name)
-	if err != nil || rotation == nil {
+	r, ruled, err := f.ruling(name)
+	if err != nil || !ruled {
 		return "", err
 	}
-	return rotation.Active(), nil
+	return r.key.Active(), nil
 }
 
 // MaySign says whether a kid that a request names may sign for the key: the
@@ -24,15 +24,15 @@ func (f *Follower) Active(name string) (kid string, err error) {
 // what Active wraps, capsign.KeyRetired, capsign.KeyRevoked, capsign.Denied for
 // an accepted kid, or capsign.KIDUnknown.
 func (f *Follower) MaySign(name, kid string) error {
-	rotation, now, err := f.rotation(name)
-	if err != nil || rotation == nil {
+	r, ruled, err := f.ruling(name)
+	if err != nil || !ruled {
 		return err
 	}
-	state, err := f.Keyring().Keyring().State(kid, now)
+	state, err := r.keyring.State(kid, r.now)
 	switch {
 	case err != nil:
 		return err
-	case state == capsign.Active, state == capsign.Accepted && rotation.SignAccepted:
+	case state == capsign.Active, state == capsign.Accepted && r.key.SignAccepted:
 		return nil
 	case state == capsign.Accepted:
 		return fmt.Errorf("rotation: an accepted kid: %w", capsign.Denied)
@@ -43,34 +43,41 @@ func (f *Follower) MaySign(name, kid string) error {
 // State returns what a kid of the key's may do now; Accepted, which lets it
 // verify, where no keyring says.
 func (f *Follower) State(name, kid string) capsign.State {
-	rotation, now, err := f.rotation(name)
-	if err != nil || rotation == nil {
+	r, ruled, err := f.ruling(name)
+	if err != nil || !ruled {
 		return capsign.Accepted
 	}
-	return rotation.State(kid, now)
+	return r.key.State(kid, r.now)
 }
 
-// rotation returns what the keyring in force says of the key, or nil where there
-// is no keyring or it does not name the key.
-func (f *Follower) rotation(name string) (*capsign.KeyRotation, time.Time, error) {
+// ruling is what one keyring says of one key at one time.
+type ruling struct {
+	keyring *capsign.Keyring
+	key     capsign.KeyRotation
+	now     time.Time
+}
+
+// ruling returns what the keyring in force says of the key; ruled is false where
+// there is no keyring or it does not name the key.
+func (f *Follower) ruling(name string) (r ruling, ruled bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.now()
 	switch {
 	case !f.mark.Pinned():
-		return nil, now, nil
+		return ruling{}, false, nil
 	case f.mark.Signed != nil && f.mark.Signed.Keyring().Expired(now):
-		return nil, now, fmt.Errorf("rotation: %w", capsign.KeyringExpired)
+		return ruling{}, false, fmt.Errorf("rotation: %w", capsign.KeyringExpired)
 	case f.confirmed.IsZero(), f.cfg.Clock().Sub(f.confirmed) > f.cfg.MaxStale:
-		return nil, now, fmt.Errorf("rotation: %w", capsign.KeyringStale)
+		return ruling{}, false, fmt.Errorf("rotation: %w", capsign.KeyringStale)
 	case f.mark.Signed == nil:
-		return nil, now, fmt.Errorf("rotation: %w", capsign.KeyringMissing)
+		return ruling{}, false, fmt.Errorf("rotation: %w", capsign.KeyringMissing)
 	}
-	rotation, err := f.mark.Signed.Keyring().Rotation(name)
-	if err != nil {
-		return nil, now, nil // a key that no keyring names is not rotated
+	r = ruling{keyring: f.mark.Signed.Keyring(), now: now}
+	if r.key, err = r.keyring.Rotation(name); err != nil {
+		return ruling{}, false, nil // a key that no keyring names is not rotated
 	}
-	return &rotation, now, nil
+	return r, true, nil
 }
 
 // now returns the time that counts, which never goes back. The caller holds mu.
