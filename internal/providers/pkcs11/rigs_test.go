@@ -41,6 +41,12 @@ func contract(t *testing.T, cfg Config, class capsign.Class, backend string, alg
 	}
 }
 
+// outage is a device that goes away and comes back, for providers that are open
+// and those that are being opened.
+func outage(name string, code capsign.Code, begin, end func(*testing.T)) providertest.Fault {
+	return providertest.Fault{Name: name, Inject: begin, Repair: end, Sign: code, Open: code, Recovery: 10 * time.Second}
+}
+
 func TestContractOfNSS(t *testing.T) {
 	p11test.OwnProcess(t, func(t *testing.T) {
 		contract(t, configFor(p11test.NSS(t)), capsign.ClassToken, "NSS softokn",
@@ -53,21 +59,8 @@ func TestContractOfTPM(t *testing.T) {
 		tpm := p11test.TPM(t)
 		cfg := configFor(tpm.Token)
 		cfg.CallTimeout = 2 * time.Second
-		contract(t, cfg, capsign.ClassChip, "tpm2-pkcs11", []capsign.Alg{capsign.ES256, capsign.ES384, capsign.RS256}, providertest.Fault{
-			Name:     "TPM dead and back",
-			Inject:   func(t *testing.T) { tpm.Kill(t) },
-			Repair:   func(t *testing.T) { tpm.Restart(t) },
-			Sign:     capsign.ProviderUnavailable,
-			Open:     capsign.ProviderUnavailable,
-			Recovery: 10 * time.Second,
-		}, providertest.Fault{
-			Name:     "TPM frozen",
-			Inject:   func(t *testing.T) { tpm.Stop(t) },
-			Repair:   func(t *testing.T) { tpm.Cont(t); settled(t) },
-			Sign:     capsign.ProviderHung,
-			Open:     capsign.ProviderHung,
-			Recovery: 10 * time.Second,
-		})
+		contract(t, cfg, capsign.ClassChip, "tpm2-pkcs11", []capsign.Alg{capsign.ES256, capsign.ES384, capsign.RS256}, outage("dead and back", capsign.ProviderUnavailable, func(t *testing.T) { tpm.Kill(t) }, func(t *testing.T) { tpm.Restart(t) }),
+			outage("frozen", capsign.ProviderHung, func(t *testing.T) { tpm.Stop(t) }, func(t *testing.T) { tpm.Cont(t); settled(t) }))
 	})
 }
 
@@ -105,20 +98,7 @@ func TestContractOfARemoteToken(t *testing.T) {
 		remote := p11test.P11Kit(t, p11test.SoftHSM(t))
 		cfg := configFor(remote.Token)
 		cfg.CallTimeout = time.Second
-		contract(t, cfg, capsign.ClassToken, "p11-kit", []capsign.Alg{capsign.ES256, capsign.ES384, capsign.PS256, capsign.RS256}, providertest.Fault{
-			Name:     "server gone and back",
-			Inject:   func(t *testing.T) { remote.Kill(t) },
-			Repair:   func(t *testing.T) { remote.Restart(t) },
-			Sign:     capsign.TokenAbsent,
-			Open:     capsign.TokenAbsent,
-			Recovery: 10 * time.Second,
-		}, providertest.Fault{
-			Name:     "server frozen",
-			Inject:   func(t *testing.T) { remote.Stop(t) },
-			Repair:   func(t *testing.T) { remote.Cont(t); settled(t) },
-			Sign:     capsign.ProviderHung,
-			Open:     capsign.ProviderHung,
-			Recovery: 10 * time.Second,
-		})
+		contract(t, cfg, capsign.ClassToken, "p11-kit", []capsign.Alg{capsign.ES256, capsign.ES384, capsign.PS256, capsign.RS256}, outage("gone and back", capsign.TokenAbsent, func(t *testing.T) { remote.Kill(t) }, func(t *testing.T) { remote.Restart(t) }),
+			outage("frozen", capsign.ProviderHung, func(t *testing.T) { remote.Stop(t) }, func(t *testing.T) { remote.Cont(t); settled(t) }))
 	})
 }
