@@ -300,6 +300,27 @@ func p256PEM(t *testing.T) []byte {
 // with a software key meanwhile.
 func TestFallbackSignsUnderItsOwnKID(t *testing.T) {
 	chaos := p11test.WithChaos(t, p11test.SoftHSM(t))
+	s := newFallbackSite(t, chaos)
+	own := s.signedBy()
+	chaos.Rule(t, "any rv=0x32")
+	var spare string
+	until(t.Context(), func() bool { spare = s.signedBy(); return spare != "" && spare != own })
+	out, _, _ := runCap(t, s.dir, "keys", "info", "--nats", s.url())
+	if !strings.Contains(out, "FALLBACK") || !strings.Contains(out, spare) {
+		t.Errorf("cap keys info does not say that a fallback signs:\n%s", out)
+	}
+	chaos.Clear(t)
+	until(t.Context(), func() bool { return s.signedBy() == own })
+	log, err := os.ReadFile(filepath.Join(s.dir, "a.log"))
+	if err != nil || !strings.Contains(string(log), "SOFTWARE KEY signs instead") {
+		t.Errorf("the log does not say that a fallback signed: %v\n%s", err, log)
+	}
+}
+
+// newFallbackSite starts a broker and a worker, named a, of a key on the token
+// with a software key behind it.
+func newFallbackSite(t *testing.T, chaos *p11test.Chaos) *site {
+	t.Helper()
 	chaos.Generate(t, capsign.ES256, "cap-signing", "01")
 	s := newSite(t)
 	s.startServer()
@@ -315,20 +336,7 @@ func TestFallbackSignsUnderItsOwnKID(t *testing.T) {
 	}
 	s.runTokenWorker("a", conf)
 	s.awaitWorkers(1)
-	own := s.signedBy()
-	chaos.Rule(t, "any rv=0x32")
-	var spare string
-	until(t.Context(), func() bool { spare = s.signedBy(); return spare != "" && spare != own })
-	out, _, _ := runCap(t, s.dir, "keys", "info", "--nats", s.url())
-	if !strings.Contains(out, "FALLBACK") || !strings.Contains(out, spare) {
-		t.Errorf("cap keys info does not say that a fallback signs:\n%s", out)
-	}
-	chaos.Clear(t)
-	until(t.Context(), func() bool { return s.signedBy() == own })
-	log, err := os.ReadFile(filepath.Join(s.dir, "a.log"))
-	if err != nil || !strings.Contains(string(log), "SOFTWARE KEY signs instead") {
-		t.Errorf("the log does not say that a fallback signed: %v\n%s", err, log)
-	}
+	return s
 }
 
 // signedBy signs a message and returns the kid that did, or "".
@@ -365,4 +373,22 @@ func TestWorkerWithAHungModuleCanBeStopped(t *testing.T) {
 	if status := s.exit("a"); status != 0 && status != capsign.ProviderHung.ExitStatus() || time.Since(began) > 10*time.Second {
 		t.Errorf("ended with %d after %v", status, time.Since(began))
 	}
+}
+
+// TestFallbackDoesNotSignWhatAKeyringNames takes the token away from such a
+// worker once its key is in a keyring.
+func TestFallbackDoesNotSignWhatAKeyringNames(t *testing.T) {
+	chaos := p11test.WithChaos(t, p11test.SoftHSM(t))
+	s := newFallbackSite(t, chaos)
+	c := newCeremony(t)
+	c.attend(s)
+	c.init()
+	until(t.Context(), func() bool {
+		log, err := os.ReadFile(filepath.Join(s.dir, "a.log"))
+		return err == nil && strings.Contains(string(log), "action=init")
+	})
+	chaos.Rule(t, "any rv=0x32")
+	s.mustBeTold(5*time.Second, capsign.TokenAbsent)
+	chaos.Clear(t)
+	s.mustSignAgain()
 }

@@ -28,12 +28,12 @@ import (
 
 // The PINs of every token made here.
 const (
-	UserPIN = "1234"
+	UserPIN = "user-pin-zx"
 	soPIN   = "5678"
 )
 
 // WrongPIN is a PIN of no token made here.
-const WrongPIN = "4321"
+const WrongPIN = "wrong-pin-qz"
 
 // Token is a real token behind a real module, made for one test.
 type Token struct {
