@@ -17,7 +17,9 @@ import (
 // result lets the message go; a temporary fault gives it back for later.
 func (w *Worker) handle(ctx context.Context, l *lane, msg *nats.Msg) {
 	began := time.Now()
-	ctx, span := startProcess(ctx, w.cfg.Pool, l.name, msg)
+	waited := waitedFor(msg, began)
+	ctx, span := w.startProcess(ctx, l.name, msg, waited)
+	w.metrics.taken(ctx, l.name, waited)
 	code := w.process(ctx, l, msg)
 	endProcess(span, code)
 	w.metrics.processed(ctx, l.name, code, time.Since(began))
@@ -45,6 +47,7 @@ func (w *Worker) process(ctx context.Context, l *lane, msg *nats.Msg) (code caps
 	if req.ID == "" {
 		return w.discard(ctx, msg, "", err) // nothing to answer under
 	}
+	counted(ctx, len(req.Items))
 	delivered := deliveries(msg)
 	if delivered > 1 && w.results.has(ctx, capsign.StoreSubject(job.Tenant, req.ID)) {
 		_ = msg.Ack()
@@ -99,17 +102,26 @@ func (w *Worker) release(ctx context.Context, job capsign.Job, req capsign.Reque
 	if err != nil {
 		return err
 	}
-	if w.cfg.Audit != nil {
-		err := w.cfg.Audit.Append(ctx, audit.Record{
-			RequestID: req.ID, Tenant: job.Tenant, Pool: job.Pool, Key: job.Key, KID: res.KID, Items: len(req.Items),
-			Delivery: delivered, Code: res.Code, RequestSHA256: res.RequestSHA256, ResultSHA256: capsign.BodySHA256(body),
-		})
-		if err != nil {
-			return err
-		}
+	err = w.record(ctx, audit.Record{
+		RequestID: req.ID, Tenant: job.Tenant, Pool: job.Pool, Key: job.Key, KID: res.KID, Items: len(req.Items),
+		Delivery: delivered, Code: res.Code, RequestSHA256: res.RequestSHA256, ResultSHA256: capsign.BodySHA256(body),
+	})
+	if err != nil {
+		return err
 	}
 	ctx, span := startStore(ctx)
 	err = w.results.put(ctx, capsign.StoreSubject(job.Tenant, req.ID), body, req.Expires)
+	endSpan(span, err)
+	return err
+}
+
+// record writes a decision into the audit log, where there is one.
+func (w *Worker) record(ctx context.Context, decision audit.Record) error {
+	if w.cfg.Audit == nil {
+		return nil
+	}
+	ctx, span := startAudit(ctx)
+	err := w.cfg.Audit.Append(ctx, decision)
 	endSpan(span, err)
 	return err
 }
@@ -216,6 +228,16 @@ func deliveries(msg *nats.Msg) int {
 		return 1
 	}
 	return int(min(meta.NumDelivered, 1<<30))
+}
+
+// waitedFor returns how long ago the broker stored a message. Its clock and ours
+// may differ by as much as a worker puts up with: it can be negative.
+func waitedFor(msg *nats.Msg, now time.Time) time.Duration {
+	meta, err := msg.Metadata()
+	if err != nil {
+		return 0
+	}
+	return now.Sub(meta.Timestamp)
 }
 
 // backoff returns the delay before the next delivery after n of them: a tenth

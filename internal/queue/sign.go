@@ -16,10 +16,8 @@ import (
 // the whole provider and a crowd shares it. A temporary fault fails the request
 // as a whole; any other is the outcome of its item.
 func (w *Worker) signItems(ctx context.Context, l *lane, key capsign.Key, items [][]byte) ([]capsign.Outcome, error) {
-	select {
-	case l.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, capsign.RequestExpired
+	if err := l.takeSlot(ctx); err != nil {
+		return nil, err
 	}
 	batch := batch{worker: w, key: key, items: items, outcomes: make([]capsign.Outcome, len(items))}
 	var extra sync.WaitGroup
@@ -35,6 +33,18 @@ func (w *Worker) signItems(ctx context.Context, l *lane, key capsign.Key, items 
 		return nil, *code
 	}
 	return batch.outcomes, nil
+}
+
+// takeSlot waits for one of the lane's slots until ctx ends.
+func (l *lane) takeSlot(ctx context.Context) (err error) {
+	span := startSlotWait(ctx)
+	defer func() { endSpan(span, err) }()
+	select {
+	case l.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return capsign.RequestExpired
+	}
 }
 
 // tryExtra runs work in a further slot if one is free now.
@@ -90,9 +100,23 @@ func (b *batch) work(ctx context.Context) {
 }
 
 // signOne has one message signed and checks what came back.
-func (w *Worker) signOne(ctx context.Context, key capsign.Key, msg []byte) (_ []byte, err error) {
+func (w *Worker) signOne(ctx context.Context, key capsign.Key, msg []byte) ([]byte, error) {
+	sig, err := w.callSigner(ctx, key, msg)
+	if err != nil {
+		return nil, err
+	}
+	if !w.isRight(ctx, key, msg, sig) {
+		w.metrics.alarm(ctx, key)
+		return nil, fmt.Errorf("queue: wrong signature: %w", capsign.Integrity)
+	}
+	return sig.Bytes, nil
+}
+
+// callSigner is one call to the provider, within its time. A panic there is an
+// error like any other.
+func (w *Worker) callSigner(ctx context.Context, key capsign.Key, msg []byte) (_ capsign.Signature, err error) {
 	began := time.Now()
-	ctx, span := startSign(ctx, w.cfg.Provider)
+	ctx, span := startSign(ctx, key)
 	defer func() {
 		if p := recover(); p != nil {
 			w.cfg.Log.ErrorContext(ctx, "provider panicked", "code", string(capsign.Internal), "stack", string(debug.Stack()))
@@ -106,13 +130,19 @@ func (w *Worker) signOne(ctx context.Context, key capsign.Key, msg []byte) (_ []
 		ctx, cancel = context.WithTimeout(ctx, w.cfg.SignTimeout)
 		defer cancel()
 	}
-	sig, err := w.cfg.Signer.Sign(ctx, key.KID, msg)
-	if err != nil {
-		return nil, err
+	return w.cfg.Signer.Sign(ctx, key.KID, msg)
+}
+
+// isRight reports whether a signature is by the key that was asked for and,
+// where the worker checks that, of the message.
+func (w *Worker) isRight(ctx context.Context, key capsign.Key, msg []byte, sig capsign.Signature) bool {
+	if sig.KID != key.KID || sig.Alg != key.Alg {
+		return false
 	}
-	if sig.KID != key.KID || sig.Alg != key.Alg || w.cfg.VerifySignatures && key.Verify(msg, sig.Bytes) != nil {
-		w.metrics.alarm(ctx, key)
-		return nil, fmt.Errorf("queue: wrong signature: %w", capsign.Integrity)
+	if !w.cfg.VerifySignatures {
+		return true
 	}
-	return sig.Bytes, nil
+	span := startVerify(ctx)
+	defer span.End()
+	return key.Verify(msg, sig.Bytes) == nil
 }

@@ -3,6 +3,7 @@ package queue_test
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -13,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/capsign/cap/capsign"
+	"github.com/capsign/cap/internal/audit"
 )
 
 // record collects spans until the test ends, and returns them.
@@ -27,11 +29,16 @@ func record(t *testing.T) *tracetest.SpanRecorder {
 
 func TestOneRequestIsOneTrace(t *testing.T) {
 	recorder := record(t)
-	p := newPool(t)
+	p := newServer(t)
+	p.config.VerifySignatures, p.config.Audit = true, auditor(func(audit.Record) error { return nil })
+	p.startWorker(t)
 	if _, err := p.client(t, capsign.ClientConfig{}).Sign(t.Context(), []byte("hello")); err != nil {
 		t.Fatal(err)
 	}
-	parents := map[string]string{"publish cap.job": "", "process cap.job": "publish cap.job", "sign": "process cap.job", "store cap.store": "process cap.job"}
+	parents := map[string]string{
+		"publish cap.job": "", "process cap.job": "publish cap.job", "wait cap.slot": "process cap.job", "sign": "process cap.job",
+		"verify": "process cap.job", "audit": "process cap.job", "store cap.store": "process cap.job",
+	}
 	eventually(t, "all spans have ended", func() bool { return len(recorder.Ended()) >= len(parents) })
 	spans := make(map[string]sdktrace.ReadOnlySpan)
 	for _, span := range recorder.Ended() {
@@ -52,6 +59,76 @@ func TestOneRequestIsOneTrace(t *testing.T) {
 	if links := spans["process cap.job"].Links(); len(links) != 1 {
 		t.Errorf("%d links, want one to the publisher", len(links))
 	}
+	for name, want := range map[string][]attribute.KeyValue{
+		"process cap.job": {
+			attribute.String("cap.pool", "default"), attribute.String("cap.lane", "express"),
+			attribute.String("cap.provider", capsign.ProviderSoftware), attribute.Int("messaging.batch.message_count", 1),
+		},
+		"sign": {attribute.String("cap.class", string(capsign.ClassSoftware)), attribute.String("cap.alg", string(capsign.Ed25519))},
+	} {
+		for _, attr := range want {
+			if !slices.Contains(spans[name].Attributes(), attr) {
+				t.Errorf("%q has %v, want %v", name, spans[name].Attributes(), attr)
+			}
+		}
+	}
+}
+
+// What a budget is judged by must say who took the time: the provider, and not
+// the check of what it returned.
+func TestVerifyingIsNoPartOfTheProvidersTime(t *testing.T) {
+	recorder := record(t)
+	p := newServer(t)
+	p.config.VerifySignatures = true
+	p.startWorker(t)
+	if _, err := p.client(t, capsign.ClientConfig{}).Sign(t.Context(), []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	sign, verify := p.span(t, recorder, "sign"), p.span(t, recorder, "verify")
+	if verify.StartTime().Before(sign.EndTime()) {
+		t.Errorf("verify began %v before sign ended", sign.EndTime().Sub(verify.StartTime()))
+	}
+}
+
+func TestTimeInTheQueueIsInTheSpan(t *testing.T) {
+	recorder := record(t)
+	p := newPool(t)
+	if _, err := capsign.PausePool(t.Context(), p.nc, "default"); err != nil {
+		t.Fatal(err)
+	}
+	req := p.newRequest()
+	p.publish(t, p.subject(capsign.Express), encode(t, req))
+	lay := time.Now()
+	if _, err := capsign.ResumePool(t.Context(), p.nc, "default"); err != nil {
+		t.Fatal(err)
+	}
+	p.result(t, req.ID)
+	resumed := time.Since(lay)
+	process := p.span(t, recorder, "process cap.job")
+	for _, attr := range process.Attributes() {
+		if attr.Key == "cap.queue.wait" {
+			if waited := attr.Value.AsFloat64(); waited <= 0 || waited > resumed.Seconds()+1 {
+				t.Errorf("waited %v s, published %v before its result", waited, resumed)
+			}
+			return
+		}
+	}
+	t.Errorf("attributes %v lack cap.queue.wait", process.Attributes())
+}
+
+// span waits for a span to end and returns it.
+func (p *pool) span(t *testing.T, recorder *tracetest.SpanRecorder, name string) sdktrace.ReadOnlySpan {
+	t.Helper()
+	var found sdktrace.ReadOnlySpan
+	eventually(t, "the span "+name+" has ended", func() bool {
+		for _, span := range recorder.Ended() {
+			if span.Name() == name {
+				found = span
+			}
+		}
+		return found != nil
+	})
+	return found
 }
 
 func TestRefusalMarksItsSpanWithTheCodeAlone(t *testing.T) {
@@ -86,7 +163,7 @@ func TestDurationsAreMeasured(t *testing.T) {
 	if _, err := p.client(t, capsign.ClientConfig{}).Sign(t.Context(), []byte("hello")); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"messaging.client.operation.duration", "messaging.process.duration", "cap.provider.sign.duration"} {
+	for _, name := range []string{"messaging.client.operation.duration", "messaging.process.duration", "cap.provider.sign.duration", "cap.queue.wait"} {
 		eventually(t, name, func() bool { return count(t, reader, name) == 1 })
 	}
 }
