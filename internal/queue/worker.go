@@ -151,6 +151,7 @@ type Worker struct {
 	tally   tally
 	lanes   []*lane
 	service interface{ Stop() error }
+	gauging interface{ Unregister() error }
 	subs    []*nats.Subscription // operators' questions
 	failed  chan error           // holds the one that ends the worker
 
@@ -189,7 +190,7 @@ func Start(ctx context.Context, nc *nats.Conn, cfg Config) (*Worker, error) {
 // open prepares the broker's side, then starts the lanes.
 func (w *Worker) open(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		w.provision, w.announce, w.watchPool, w.watchKeys, w.watchSigner, w.startService, w.serveAdmin,
+		w.provision, w.announce, w.watchPool, w.watchKeys, w.watchSigner, w.startService, w.serveAdmin, w.observe,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -224,6 +225,7 @@ func (w *Worker) turn(open bool) {
 // When it returns, no goroutine of the worker's is left.
 func (w *Worker) Stop(ctx context.Context) error {
 	w.careEnd()
+	_ = w.gauging.Unregister() // documented to return nil
 	for _, sub := range w.subs {
 		_ = sub.Unsubscribe() // the connection is closed, if it fails
 	}
