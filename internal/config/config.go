@@ -202,6 +202,10 @@ type Queue struct {
 	// Parallelism is how many signatures are made at once; zero means one per
 	// CPU.
 	Parallelism int `yaml:"parallelism"`
+	// MaxRate is how many signatures a second this worker asks its provider for
+	// at most; zero means as many as there are requests. Workers share a vendor's
+	// quota: each gets its part.
+	MaxRate int `yaml:"max_rate"`
 	// Prefetch is how many requests each lane holds beyond those being signed;
 	// zero means twice Parallelism, and at least 64 for software keys.
 	Prefetch int `yaml:"prefetch"`

@@ -52,6 +52,7 @@ func (r *rules) path(key, path string) {
 func (r *rules) queue(q Queue) {
 	const gib = 1 << 30
 	between(r, "queue.parallelism", q.Parallelism, 0, 4096, "0", "4096")
+	between(r, "queue.max_rate", q.MaxRate, 0, 1_000_000, "0", "1000000")
 	between(r, "queue.prefetch", q.Prefetch, 0, 65536, "0", "65536")
 	between(r, "queue.express_ack_wait", q.ExpressAckWait, 100*time.Millisecond, 10*time.Minute, "100ms", "10m")
 	between(r, "queue.bulk_ack_wait", q.BulkAckWait, 100*time.Millisecond, 10*time.Minute, "100ms", "10m")

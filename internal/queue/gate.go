@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,7 @@ type gate struct {
 	since time.Time    // when it was opened or shut
 	begun bool
 	turn  func(open bool)
+	news  chan struct{} // closed, and made anew, when what code returns changes
 
 	shut atomic.Pointer[capsign.Code] // what code returns, for many readers
 }
@@ -25,7 +27,7 @@ type gate struct {
 // newGate returns a gate, which calls turn whenever it has been opened or shut,
 // one call at a time, and for the first time in begin.
 func newGate(turn func(open bool)) *gate {
-	return &gate{since: time.Now(), turn: turn}
+	return &gate{since: time.Now(), turn: turn, news: make(chan struct{})}
 }
 
 // begin makes the gate's state count.
@@ -42,6 +44,27 @@ func (g *gate) code() capsign.Code {
 		return *code
 	}
 	return ""
+}
+
+// pass returns "" once the gate lets a signature through, or the code that it
+// is shut with. A provider that has only had enough for the moment is waited
+// for, until ctx or until ends.
+func (g *gate) pass(ctx, until context.Context) capsign.Code {
+	for {
+		g.mu.Lock()
+		code, news := g.code(), g.news
+		g.mu.Unlock()
+		if code != capsign.Throttled {
+			return code
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return code
+		case <-until.Done():
+			return code
+		}
+	}
 }
 
 // setFault notes the worker's fault, or its end where code is empty, and
@@ -77,6 +100,8 @@ func (g *gate) settle() {
 		return
 	}
 	g.since = time.Now()
+	close(g.news)
+	g.news = make(chan struct{})
 	if now == "" {
 		g.shut.Store(nil)
 	} else {

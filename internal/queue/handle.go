@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -241,7 +242,11 @@ func waitedFor(msg *nats.Msg, now time.Time) time.Duration {
 }
 
 // backoff returns the delay before the next delivery after n of them: a tenth
-// of a second, doubling to ten seconds.
+// of a second, doubling to ten seconds, or up to half of that less, so that what
+// came back together does not come back together again.
 func backoff(n int) time.Duration {
-	return min(100*time.Millisecond<<min(n-1, 10), 10*time.Second)
+	return spread(min(100*time.Millisecond<<min(n-1, 10), 10*time.Second))
 }
+
+// spread returns a random time between half of d and d.
+func spread(d time.Duration) time.Duration { return d - rand.N(d/2+1) }

@@ -3,9 +3,10 @@ package queue
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -82,14 +83,16 @@ func (w *Worker) mend(err error) {
 			hung++
 		}
 		w.gate.setFault(capsign.CodeOf(err))
-		pause = max(waitFor(err), min(maxRecheck, 100*time.Millisecond<<min(n, 10)))
+		pause = max(waitFor(err), spread(min(maxRecheck, 100*time.Millisecond<<min(n, 10))))
 	}
 }
 
-// waitFor returns how long err asks to be left alone.
+// waitFor returns how long err asks to be left alone, and up to a quarter more:
+// the workers of a fleet are told the same.
 func waitFor(err error) time.Duration {
 	if wait, ok := errors.AsType[retryAfter](err); ok {
-		return min(cmp.Or(wait.After(), time.Second), maxRetryAfter)
+		asked := min(cmp.Or(wait.After(), time.Second), maxRetryAfter)
+		return asked + rand.N(asked/4+1)
 	}
 	return 0
 }
@@ -167,7 +170,7 @@ func (w *Worker) currentKey(ctx context.Context, name string) (capsign.Key, erro
 // canary has a message signed that says only what it is, and forgets the
 // signature.
 func (w *Worker) canary(ctx context.Context, key capsign.Key) error {
-	_, err := w.signOne(ctx, key, []byte("cap canary "+rand.Text()))
+	_, err := w.signOne(ctx, key, []byte("cap canary "+crand.Text()))
 	return err
 }
 

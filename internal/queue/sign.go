@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -74,28 +75,44 @@ type batch struct {
 // work signs items until none is left or a temporary fault stops the batch.
 func (b *batch) work(ctx context.Context) {
 	for b.temporary.Load() == nil {
-		if code := b.worker.gate.code(); code != "" {
-			b.temporary.CompareAndSwap(nil, &code)
-			return
-		}
 		i := int(b.next.Add(1)) - 1
 		if i >= len(b.items) {
 			return
 		}
-		sig, err := b.worker.signOne(ctx, b.key, b.items[i])
+		sig, err := b.worker.signInTurn(ctx, b.key, b.items[i])
 		if err == nil {
 			b.outcomes[i].Signature = sig
 			continue
 		}
 		code := capsign.CodeOf(err)
 		if comesBack(code) {
-			if ctx.Err() == nil { // else it was the request that had no time left
-				b.worker.fault(ctx, err)
-			}
 			b.temporary.CompareAndSwap(nil, &code)
 			return
 		}
 		b.outcomes[i].Code = code
+	}
+}
+
+// signInTurn has one message signed when the gate is open and the worker's rate
+// leaves room for it. A provider whose quota is used up is asked again once it
+// signs: what is in hand waits with its request, which so loses no delivery,
+// while the shut gate keeps further ones in the queue.
+func (w *Worker) signInTurn(ctx context.Context, key capsign.Key, msg []byte) ([]byte, error) {
+	for {
+		if code := w.gate.pass(ctx, w.care); code != "" {
+			return nil, code
+		}
+		if w.rate.Wait(ctx) != nil {
+			return nil, fmt.Errorf("queue: no room within the worker's rate: %w", capsign.Throttled)
+		}
+		sig, err := w.signOne(ctx, key, msg)
+		if err == nil || ctx.Err() != nil { // it may be the request that had no time left
+			return sig, err
+		}
+		w.fault(ctx, err)
+		if !errors.Is(err, capsign.Throttled) {
+			return nil, err
+		}
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/time/rate"
 
 	"github.com/capsign/cap/capsign"
 	"github.com/capsign/cap/internal/audit"
@@ -91,6 +92,9 @@ type Config struct {
 	// Parallelism is how many Sign calls run at once on the bulk lane; zero
 	// means one per CPU. The express lane has as many again, at least two.
 	Parallelism int
+	// MaxRate is how many signatures a second the worker asks for at most, to stay
+	// within a provider's quota; zero means as many as there are.
+	MaxRate int
 	// Prefetch is how many requests each lane holds that are not yet being
 	// signed; zero means twice Parallelism.
 	Prefetch int
@@ -145,6 +149,7 @@ type Worker struct {
 	js      jetstream.JetStream
 	keys    *keySet
 	gate    *gate
+	rate    *rate.Limiter
 	results *results
 	dead    deadLetters
 	metrics *metrics
@@ -177,7 +182,7 @@ func Start(ctx context.Context, nc *nats.Conn, cfg Config) (*Worker, error) {
 		results: &results{js: js}, dead: deadLetters{js: js}, failed: make(chan error, 1),
 		lanes: []*lane{newLane(nc, js, cfg, capsign.Express), newLane(nc, js, cfg, capsign.Bulk)},
 	}
-	w.gate = newGate(w.turn)
+	w.gate, w.rate = newGate(w.turn), newRate(cfg.MaxRate)
 	w.care, w.careEnd = context.WithCancel(context.WithoutCancel(ctx))
 	if err := w.open(ctx); err != nil {
 		w.careEnd()
@@ -185,6 +190,14 @@ func Start(ctx context.Context, nc *nats.Conn, cfg Config) (*Worker, error) {
 		return nil, fmt.Errorf("queue: start: %w", err)
 	}
 	return w, nil
+}
+
+// newRate returns what paces signatures, n a second and a tenth of that at once.
+func newRate(n int) *rate.Limiter {
+	if n == 0 {
+		return rate.NewLimiter(rate.Inf, 0)
+	}
+	return rate.NewLimiter(rate.Limit(n), max(1, n/10))
 }
 
 // open prepares the broker's side, then starts the lanes.
