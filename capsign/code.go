@@ -19,6 +19,7 @@ const (
 	KeyRetired       Code = "key_retired"
 	KeyRevoked       Code = "key_revoked"
 	KeyringExpired   Code = "keyring_expired"
+	BudgetExceeded   Code = "budget_exceeded"
 
 	BadRequest         Code = "bad_request"
 	TooLarge           Code = "too_large"
@@ -60,6 +61,7 @@ const (
 	ProviderHung        Code = "provider_hung"
 	TokenAbsent         Code = "token_absent"
 	Throttled           Code = "throttled"
+	BudgetInconclusive  Code = "budget_inconclusive"
 
 	ResultTimeout  Code = "result_timeout"
 	OutcomeUnknown Code = "outcome_unknown"
@@ -117,9 +119,9 @@ type codeInfo struct {
 	sentence  string
 }
 
-// codeTable holds every code once. Exit statuses: 0 ok, 1 verification says
-// no, 2 usage or bad input, 3 denied, 4 not found, 5 provider needs an
-// operator, 6 temporary, 7 outcome unknown, 8 configuration, 9 broker
+// codeTable holds every code once. Exit statuses: 0 ok, 1 verification, or a
+// budget, says no, 2 usage or bad input, 3 denied, 4 not found, 5 provider needs
+// an operator, 6 temporary, 7 outcome unknown, 8 configuration, 9 broker
 // unreachable, 10 integrity alarm, 70 bug.
 var codeTable = []codeInfo{
 	{Unpinned, false, FateNone, 0, "The signature is valid; no keyring is pinned, so nothing is known of the key's rotation."},
@@ -128,6 +130,7 @@ var codeTable = []codeInfo{
 	{KeyRetired, false, FateAnswered, 1, "The key has been retired; its signatures no longer count."},
 	{KeyRevoked, false, FateAnswered, 1, "The key has been revoked; its signatures never count again."},
 	{KeyringExpired, false, FateHeld, 1, "The keyring has expired; its keys neither sign nor verify before it is renewed."},
+	{BudgetExceeded, false, FateNone, 1, "What was measured is not within its budget."},
 
 	{BadRequest, false, FateAnswered, 2, "The request is malformed."},
 	{TooLarge, false, FateAnswered, 2, "The message is larger than the queue or the key accepts."},
@@ -169,6 +172,7 @@ var codeTable = []codeInfo{
 	{ProviderHung, true, FateHeld, 6, "A call into the key provider does not return; the worker replaces itself."},
 	{TokenAbsent, true, FateHeld, 6, "The token is not there."},
 	{Throttled, true, FateHeld, 6, "The key provider's quota is used up for the moment."},
+	{BudgetInconclusive, false, FateNone, 6, "Too little was measured to say whether the budget holds."},
 
 	{ResultTimeout, true, FateNone, 7, "The request was accepted, but no result came in time."},
 	{OutcomeUnknown, true, FateNone, 7, "It is not known whether the request was accepted."},

@@ -40,12 +40,12 @@ until an operator says ` + "`cap pool resume`" + `, and *none* means that the co
 // exitMeanings explains the exit statuses that codes have.
 var exitMeanings = map[int]string{
 	0:  "ok",
-	1:  "verification says no",
+	1:  "verification, or a budget, says no",
 	2:  "usage or bad input",
 	3:  "denied",
 	4:  "not found",
 	5:  "the provider needs an operator",
-	6:  "temporary, or too late: safe to send again",
+	6:  "temporary, too late or too little to tell: safe to send again",
 	7:  "outcome unknown: ask again with the same id",
 	8:  "configuration",
 	9:  "broker unreachable",

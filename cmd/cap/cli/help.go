@@ -16,7 +16,7 @@ var exitMeanings = []struct {
 	meaning string
 }{
 	{0, "done; of verify-signature: the signature is valid"},
-	{1, "the signature is not valid, or does not count any more"},
+	{1, "a signature is not valid, or does not count any more; or over budget"},
 	{2, "the command line or an input cannot be used"},
 	{3, "denied"},
 	{4, "no such pool, key or kid"},
