@@ -2,5 +2,9 @@
 
 package tests
 
-// crashRequests is how many requests the crash tests send.
-const crashRequests = 10_000
+// The crash tests send crashRequests requests and kill crashStrikes times
+// meanwhile.
+const (
+	crashRequests = 10_000
+	crashStrikes  = 60
+)

@@ -2,5 +2,9 @@
 
 package tests
 
-// crashRequests is how many requests the crash tests send; soak sends more.
-const crashRequests = 1500
+// The crash tests send crashRequests requests and kill crashStrikes times
+// meanwhile; soak does more of both.
+const (
+	crashRequests = 1500
+	crashStrikes  = 9
+)

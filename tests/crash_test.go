@@ -2,14 +2,9 @@ package tests
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"iter"
-	"math/rand/v2"
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -18,18 +13,14 @@ import (
 	"github.com/capsign/cap/internal/audit"
 )
 
-// TestKillingWorkersLosesNothing kills workers under load, at moments that
-// chance picks, while the broker stays.
+// TestKillingWorkersLosesNothing kills workers under load, one after the other,
+// while the broker stays.
 func TestKillingWorkersLosesNothing(t *testing.T) {
 	site := newSite(t)
 	site.startServer()
 	site.startWorker("a")
 	site.startWorker("b")
-	survives(t, site, func(ctx context.Context) {
-		for i := 0; site.wait(ctx, 500*time.Millisecond); i++ {
-			site.restartWorker([]string{"a", "b"}[i%2])
-		}
-	})
+	survives(t, site, func(i int) { site.restartWorker([]string{"a", "b"}[i%2]) })
 }
 
 // TestKillingTheServerLosesNothing kills the broker under load.
@@ -38,11 +29,7 @@ func TestKillingTheServerLosesNothing(t *testing.T) {
 	site.startServer()
 	site.startWorker("a")
 	site.startWorker("b")
-	survives(t, site, func(ctx context.Context) {
-		for site.wait(ctx, 250*time.Millisecond) {
-			site.restartServer()
-		}
-	})
+	survives(t, site, func(int) { site.restartServer() })
 }
 
 // TestKillingAWorkerWithItsServerLosesNothing kills the worker that brings its
@@ -50,58 +37,22 @@ func TestKillingTheServerLosesNothing(t *testing.T) {
 func TestKillingAWorkerWithItsServerLosesNothing(t *testing.T) {
 	site := newSite(t)
 	site.startEmbedded()
-	survives(t, site, func(ctx context.Context) {
-		for site.wait(ctx, 150*time.Millisecond) {
-			site.restartEmbedded()
-		}
-	})
+	survives(t, site, func(int) { site.restartEmbedded() })
 }
 
-// survives signs crashRequests messages, each a request of its own, while havoc
-// is made, and holds the end against the promise: every message has one
-// signature that verifies, and no request ever had two released.
-func survives(t *testing.T, site *site, havoc func(context.Context)) {
-	ctx, stopHavoc := context.WithCancel(t.Context())
+// survives signs crashRequests messages while crashStrikes strikes hit, and
+// holds the end against the promise: every message has one signature that
+// verifies, and no request ever had two released.
+func survives(t *testing.T, site *site, strike func(i int)) {
+	t.Helper()
 	nc := site.connect()
 	released := countReleases(t, nc)
-	client, err := capsign.NewClient(t.Context(), nc, capsign.ClientConfig{Pack: 1, Window: 64, Timeout: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
-
-	var making sync.WaitGroup
-	making.Go(func() { havoc(ctx) })
-	signed := 0
-	for outcome, err := range client.SignAll(t.Context(), numbered(crashRequests)) {
-		if err != nil {
-			t.Errorf("item %s: %v", outcome.Ref, err)
-			continue
-		}
-		signed++
-	}
-	stopHavoc()
-	making.Wait()
-	if signed != crashRequests {
-		t.Errorf("%d of %d signed", signed, crashRequests)
-	}
+	load{requests: crashRequests, strikes: crashStrikes, window: 64, strike: strike}.run(t, nc)
 	released.check(t)
 	site.checkOneResultPerRequest(crashRequests)
 	site.checkAudit(crashRequests)
-	if site.kills == 0 {
-		t.Error("nothing was killed while the load lasted")
-	}
-	t.Logf("%d requests, %d kills", crashRequests, site.kills)
-}
-
-// numbered returns n different messages.
-func numbered(n int) iter.Seq[capsign.Item] {
-	return func(yield func(capsign.Item) bool) {
-		for i := range n {
-			if !yield(capsign.Item{Ref: fmt.Sprint(i), Message: fmt.Appendf(nil, "message %d", i)}) {
-				return
-			}
-		}
+	if site.kills != crashStrikes {
+		t.Errorf("%d kills of %d", site.kills, crashStrikes)
 	}
 }
 
@@ -146,7 +97,7 @@ func (s *site) checkOneResultPerRequest(requests int) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
 	stream, err := js.Stream(ctx, capsign.ResultsStream)
 	if err != nil {
@@ -192,16 +143,5 @@ func (s *site) checkAudit(requests uint64) {
 	}
 	if records < requests {
 		s.t.Errorf("%d records of %d requests", records, requests)
-	}
-}
-
-// wait waits for a time around d and reports whether there is still load to
-// disturb.
-func (s *site) wait(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-time.After(d/2 + rand.N(d)):
-		return true
-	case <-ctx.Done():
-		return !errors.Is(ctx.Err(), context.Canceled)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -101,6 +102,15 @@ func (s *site) showLogs() {
 		}
 		s.t.Logf("%s:\n…%s", filepath.Base(path), text[max(len(text)-4000, 0):])
 	}
+}
+
+// awaitLog waits until a process has said text.
+func (s *site) awaitLog(name, text string) {
+	s.t.Helper()
+	await(s.t, name+" says "+text, func() bool {
+		log, err := os.ReadFile(filepath.Join(s.dir, name+".log"))
+		return err == nil && strings.Contains(string(log), text)
+	})
 }
 
 // freePort returns a loopback port that nobody listens on.
@@ -203,7 +213,7 @@ func (s *site) awaitPool() {
 	s.t.Helper()
 	nc := s.connect()
 	defer nc.Close()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
 	for {
 		pools, err := capsign.FetchPools(ctx, nc)
@@ -231,7 +241,7 @@ func (s *site) connect() *nats.Conn {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
 	for {
 		tryCtx, cancel := context.WithTimeout(ctx, time.Second)
@@ -252,8 +262,7 @@ func (s *site) awaitWorkers(n int) {
 	s.t.Helper()
 	nc := s.connect()
 	defer nc.Close()
-	deadline := time.Now().Add(20 * time.Second)
-	for {
+	await(s.t, fmt.Sprint(n, " workers are ready"), func() bool {
 		workers, err := capsign.FetchWorkers(s.t.Context(), nc, "default")
 		ready := 0
 		for _, w := range workers {
@@ -261,11 +270,6 @@ func (s *site) awaitWorkers(n int) {
 				ready++
 			}
 		}
-		if ready >= n {
-			return
-		}
-		if time.Now().After(deadline) {
-			s.t.Fatalf("workers %+v, %v; want %d", workers, err, n)
-		}
-	}
+		return err == nil && ready >= n
+	})
 }

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/capsign/cap/capsign"
 )
@@ -188,7 +187,7 @@ func TestWorkerThatCannotStartSaysWhy(t *testing.T) {
 		"data directory in use": {[]string{"--listen", "127.0.0.1:0", "--data", busy}, 8, string(capsign.DataDirInUse)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			worker := exec.CommandContext(ctx, filepath.Join(commands(t), "worker"), tc.args...)
 			worker.Dir = t.TempDir()
