@@ -100,6 +100,8 @@ func Run(t *testing.T, cfg Config) {
 		{"SignaturesAreCanonical", signaturesAreCanonical},
 		{"UnknownKIDsAreRefused", unknownKIDsAreRefused},
 		{"DoneContextSignsNothing", doneContextSignsNothing},
+		{"BatchesAreWhatSignMakes", batchesAreWhatSignMakes},
+		{"RefusedBatchesSignNothing", refusedBatchesSignNothing},
 		{"ManySignAtOnce", manySignAtOnce},
 		{"NothingIsShared", nothingIsShared},
 		{"ClosingOneLeavesTheOthers", closingOneLeavesTheOthers},

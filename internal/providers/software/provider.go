@@ -154,11 +154,24 @@ func (p *Provider) PublicKey(_ context.Context, kid string) (capsign.Key, error)
 // that wraps [capsign.ProviderTimeout]. A kid that the provider does not hold
 // wraps [capsign.KIDUnknown].
 func (p *Provider) Sign(ctx context.Context, kid string, msg []byte) (capsign.Signature, error) {
+	kid, v, err := p.signer(ctx, kid)
+	if err != nil {
+		return capsign.Signature{}, err
+	}
+	sig, err := v.sign(msg)
+	if err != nil {
+		return capsign.Signature{}, err
+	}
+	return capsign.Signature{KID: kid, Alg: v.key.Alg, Bytes: sig}, nil
+}
+
+// signer returns the version that is to sign, and its kid.
+func (p *Provider) signer(ctx context.Context, kid string) (string, version, error) {
 	if ctx.Err() != nil {
-		return capsign.Signature{}, fmt.Errorf("software: sign: %w", capsign.ProviderTimeout)
+		return "", version{}, fmt.Errorf("software: sign: %w", capsign.ProviderTimeout)
 	}
 	if p.closed.Load() {
-		return capsign.Signature{}, fmt.Errorf("software: sign after close: %w", capsign.ProviderUnavailable)
+		return "", version{}, fmt.Errorf("software: sign after close: %w", capsign.ProviderUnavailable)
 	}
 	held := p.held.Load()
 	if kid == "" {
@@ -166,13 +179,9 @@ func (p *Provider) Sign(ctx context.Context, kid string, msg []byte) (capsign.Si
 	}
 	v, ok := held.byKID[kid]
 	if !ok {
-		return capsign.Signature{}, fmt.Errorf("software: sign: %w", capsign.KIDUnknown)
+		return "", version{}, fmt.Errorf("software: sign: %w", capsign.KIDUnknown)
 	}
-	sig, err := v.sign(msg)
-	if err != nil {
-		return capsign.Signature{}, err
-	}
-	return capsign.Signature{KID: kid, Alg: v.key.Alg, Bytes: sig}, nil
+	return kid, v, nil
 }
 
 // Close overwrites the Ed25519 private keys and lets go of the others: the

@@ -41,3 +41,9 @@ func (version) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) 
 func (version) String() string             { return redacted }
 func (version) GoString() string           { return redacted }
 func (version) LogValue() slog.Value       { return slog.StringValue(redacted) }
+
+// Format prints REDACTED for every verb.
+func (*sharedKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+func (*sharedKey) String() string             { return redacted }
+func (*sharedKey) GoString() string           { return redacted }
+func (*sharedKey) LogValue() slog.Value       { return slog.StringValue(redacted) }

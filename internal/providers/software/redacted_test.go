@@ -24,6 +24,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 		secrets := append(spellings(cfg.Passphrase), spellings(secretOf(t, held))...)
 		for name, v := range map[string]any{
 			"Config": cfg, "*Config": &cfg, "Provider": provider, "version": held, "*version": &held,
+			"shared":   held.shared,
 			"versions": provider.held.Load().byKID, "struct": struct {
 				C Config
 				P *Provider

@@ -17,6 +17,7 @@ import (
 type version struct {
 	key     capsign.Key
 	private crypto.Signer // ed25519.PrivateKey or *ecdsa.PrivateKey of P-256
+	shared  *sharedKey    // private once more, for batches; nil where they are signed one by one
 }
 
 // newVersion joins a private key with the name that makes its kid. Which
@@ -35,7 +36,11 @@ func newVersion(private crypto.Signer, keyName string) (version, error) {
 		return version{}, fmt.Errorf("software: key version: %w", capsign.ConfigInvalid)
 	}
 	key.Class = capsign.ClassSoftware
-	return version{key: key, private: private}, nil
+	v := version{key: key, private: private}
+	if private, ok := private.(ed25519.PrivateKey); ok {
+		v.shared = newSharedKey(private)
+	}
+	return v, nil
 }
 
 // sign returns the canonical signature of msg.
@@ -58,5 +63,8 @@ func (v version) sign(msg []byte) ([]byte, error) {
 func (v version) wipe() {
 	if private, ok := v.private.(ed25519.PrivateKey); ok {
 		clear(private)
+	}
+	if v.shared != nil {
+		v.shared.wipe()
 	}
 }
