@@ -170,7 +170,7 @@ func (w *Worker) currentKey(ctx context.Context, name string) (capsign.Key, erro
 // canary has a message signed that says only what it is, and forgets the
 // signature.
 func (w *Worker) canary(ctx context.Context, key capsign.Key) error {
-	_, err := w.signOne(ctx, key, []byte("cap canary "+crand.Text()))
+	_, err := w.signChecked(ctx, key, [][]byte{[]byte("cap canary " + crand.Text())})
 	return err
 }
 

@@ -44,7 +44,7 @@ func newMetrics(cfg Config) *metrics {
 	m.consumed, _ = meter.Int64Counter("messaging.client.consumed.messages", metric.WithUnit("{message}"),
 		metric.WithDescription("Requests taken from the queue, redeliveries included."))
 	m.sign, _ = meter.Float64Histogram("cap.provider.sign.duration", metric.WithUnit("s"),
-		metric.WithDescription("One call to the key provider."))
+		metric.WithDescription("One call to the key provider, once for each signature that it was for."))
 	m.alarms, _ = meter.Int64Counter("cap.integrity.alarms", metric.WithUnit("{signature}"),
 		metric.WithDescription("Signatures that a provider returned and its public key refuses. Any is one too many."))
 	return m
@@ -71,8 +71,8 @@ func (m *metrics) processed(ctx context.Context, lane capsign.Lane, code capsign
 	}
 }
 
-// signed records one call to the provider.
-func (m *metrics) signed(ctx context.Context, key capsign.Key, err error, d time.Duration) {
+// signed records one call to the provider, once for each of its n signatures.
+func (m *metrics) signed(ctx context.Context, key capsign.Key, n int, err error, d time.Duration) {
 	if !m.sign.Enabled(ctx) {
 		return
 	}
@@ -80,7 +80,10 @@ func (m *metrics) signed(ctx context.Context, key capsign.Key, err error, d time
 	if err != nil {
 		k.code = capsign.CodeOf(err)
 	}
-	m.sign.Record(ctx, d.Seconds(), m.attributes(k))
+	option := m.attributes(k)
+	for range n {
+		m.sign.Record(ctx, d.Seconds(), option)
+	}
 }
 
 // attributes returns the option for k, made at its first use.

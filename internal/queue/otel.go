@@ -30,6 +30,7 @@ const (
 	attrProvider     = attribute.Key("cap.provider")
 	attrClass        = attribute.Key("cap.class")
 	attrAlg          = attribute.Key("cap.alg")
+	attrSignCount    = attribute.Key("cap.sign.count")
 	attrQueueWait    = attribute.Key("cap.queue.wait")
 )
 
@@ -69,11 +70,11 @@ func startSlotWait(ctx context.Context) trace.Span {
 	return span
 }
 
-// startSign starts the span of one call to the provider, its own wait for a
-// session included: "sign".
-func startSign(ctx context.Context, key capsign.Key) (context.Context, trace.Span) {
-	return startStep(ctx, "sign", trace.SpanKindClient,
-		attrProvider.String(key.Provider), attrClass.String(string(key.Class)), attrAlg.String(string(key.Alg)))
+// startSign starts the span of one call to the provider, for n signatures, its
+// own wait for a session included: "sign".
+func startSign(ctx context.Context, key capsign.Key, n int) (context.Context, trace.Span) {
+	return startStep(ctx, "sign", trace.SpanKindClient, attrProvider.String(key.Provider),
+		attrClass.String(string(key.Class)), attrAlg.String(string(key.Alg)), attrSignCount.Int(n))
 }
 
 // startVerify starts the span of holding one signature against its public key:

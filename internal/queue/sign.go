@@ -20,9 +20,11 @@ func (w *Worker) signItems(ctx context.Context, l *lane, key capsign.Key, items 
 	if err := l.takeSlot(ctx); err != nil {
 		return nil, err
 	}
-	batch := batch{worker: w, key: key, items: items, outcomes: make([]capsign.Outcome, len(items))}
+	batch := batch{
+		worker: w, key: key, items: items, outcomes: make([]capsign.Outcome, len(items)), share: w.share(l, len(items)),
+	}
 	var extra sync.WaitGroup
-	for range len(items) - 1 {
+	for range (len(items) - 1) / batch.share {
 		if !l.tryExtra(&extra, func() { batch.work(ctx) }) {
 			break
 		}
@@ -68,6 +70,7 @@ type batch struct {
 	key       capsign.Key
 	items     [][]byte
 	outcomes  []capsign.Outcome
+	share     int                          // how many items are signed by one call
 	next      atomic.Int64                 // the first item nobody has taken
 	temporary atomic.Pointer[capsign.Code] // the fault that stops the batch
 }
@@ -75,13 +78,16 @@ type batch struct {
 // work signs items until none is left or a temporary fault stops the batch.
 func (b *batch) work(ctx context.Context) {
 	for b.temporary.Load() == nil {
-		i := int(b.next.Add(1)) - 1
-		if i >= len(b.items) {
+		from := int(b.next.Add(int64(b.share))) - b.share
+		if from >= len(b.items) {
 			return
 		}
-		sig, err := b.worker.signInTurn(ctx, b.key, b.items[i])
+		to := min(from+b.share, len(b.items))
+		sigs, err := b.worker.signInTurn(ctx, b.key, b.items[from:to])
+		for i, sig := range sigs {
+			b.outcomes[from+i].Signature = sig.Bytes
+		}
 		if err == nil {
-			b.outcomes[i].Signature = sig
 			continue
 		}
 		code := capsign.CodeOf(err)
@@ -89,15 +95,17 @@ func (b *batch) work(ctx context.Context) {
 			b.temporary.CompareAndSwap(nil, &code)
 			return
 		}
-		b.outcomes[i].Code = code
+		for i := from; i < to; i++ {
+			b.outcomes[i].Code = code
+		}
 	}
 }
 
-// signInTurn has one message signed when the gate is open and the worker's rate
-// leaves room for it. A provider whose quota is used up is asked again once it
-// signs: what is in hand waits with its request, which so loses no delivery,
-// while the shut gate keeps further ones in the queue.
-func (w *Worker) signInTurn(ctx context.Context, key capsign.Key, msg []byte) ([]byte, error) {
+// signInTurn has a share of a request signed when the gate is open and the
+// worker's rate leaves room for it. A provider whose quota is used up is asked
+// again once it signs: what is in hand waits with its request, which so loses no
+// delivery, while the shut gate keeps further ones in the queue.
+func (w *Worker) signInTurn(ctx context.Context, key capsign.Key, msgs [][]byte) ([]capsign.Signature, error) {
 	for {
 		if code := w.gate.pass(ctx, w.care); code != "" {
 			return nil, code
@@ -105,9 +113,9 @@ func (w *Worker) signInTurn(ctx context.Context, key capsign.Key, msg []byte) ([
 		if w.rate.Wait(ctx) != nil {
 			return nil, fmt.Errorf("queue: no room within the worker's rate: %w", capsign.Throttled)
 		}
-		sig, err := w.signOne(ctx, key, msg)
+		sigs, err := w.signChecked(ctx, key, msgs)
 		if err == nil || ctx.Err() != nil { // it may be the request that had no time left
-			return sig, err
+			return sigs, err
 		}
 		w.fault(ctx, err)
 		if !errors.Is(err, capsign.Throttled) {
@@ -116,38 +124,43 @@ func (w *Worker) signInTurn(ctx context.Context, key capsign.Key, msg []byte) ([
 	}
 }
 
-// signOne has one message signed and checks what came back.
-func (w *Worker) signOne(ctx context.Context, key capsign.Key, msg []byte) ([]byte, error) {
-	sig, err := w.callSigner(ctx, key, msg)
+// signChecked has messages signed and checks what came back. One wrong signature
+// is reason enough to let none go.
+func (w *Worker) signChecked(ctx context.Context, key capsign.Key, msgs [][]byte) ([]capsign.Signature, error) {
+	sigs, err := w.callSigner(ctx, key, msgs)
 	if err != nil {
 		return nil, err
 	}
-	if !w.isRight(ctx, key, msg, sig) {
+	right := len(sigs) == len(msgs)
+	for i := 0; right && i < len(msgs); i++ {
+		right = w.isRight(ctx, key, msgs[i], sigs[i])
+	}
+	if !right {
 		w.metrics.alarm(ctx, key)
 		return nil, fmt.Errorf("queue: wrong signature: %w", capsign.Integrity)
 	}
-	return sig.Bytes, nil
+	return sigs, nil
 }
 
 // callSigner is one call to the provider, within its time. A panic there is an
 // error like any other.
-func (w *Worker) callSigner(ctx context.Context, key capsign.Key, msg []byte) (_ capsign.Signature, err error) {
+func (w *Worker) callSigner(ctx context.Context, key capsign.Key, msgs [][]byte) (_ []capsign.Signature, err error) {
 	began := time.Now()
-	ctx, span := startSign(ctx, key)
+	ctx, span := startSign(ctx, key, len(msgs))
 	defer func() {
 		if p := recover(); p != nil {
 			w.cfg.Log.ErrorContext(ctx, "provider panicked", "code", string(capsign.Internal), "stack", string(debug.Stack()))
 			err = capsign.Internal
 		}
 		endSpan(span, err)
-		w.metrics.signed(ctx, key, err, time.Since(began))
+		w.metrics.signed(ctx, key, len(msgs), err, time.Since(began))
 	}()
 	if w.cfg.SignTimeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, w.cfg.SignTimeout)
 		defer cancel()
 	}
-	return w.cfg.Signer.Sign(ctx, key.KID, msg)
+	return w.sign(ctx, key.KID, msgs)
 }
 
 // isRight reports whether a signature is by the key that was asked for and,
