@@ -32,8 +32,8 @@ type ClientConfig struct {
 	// express lane and 15 minutes on the bulk lane. A deadline of ctx's that is
 	// earlier wins.
 	Timeout time.Duration
-	// Pack is the most items that [Client.SignAll] puts into one request; zero
-	// means 256.
+	// Pack is the most items that [Client.SignAll] puts into one request. Zero
+	// means as many as the pool signs fast enough, up to [MaxItems].
 	Pack int
 	// Window is the most requests that [Client.SignAll] keeps in flight; zero
 	// means 16.
@@ -55,7 +55,8 @@ type Client struct {
 	metrics metrics
 
 	pools *poolWatch
-	keys  sync.Map // kid → Key, those seen and checked
+	keys  *sync.Map // kid → Key, those seen and checked
+	size  *packSize
 	sent  atomic.Uint64
 
 	mu    sync.Mutex
@@ -69,9 +70,11 @@ type Client struct {
 // [PoolUnknown], [KeyUnknown], [KIDUnknown] or, as an [AmbiguousError],
 // [Ambiguous] where they are not to be had.
 func NewClient(ctx context.Context, nc *nats.Conn, cfg ClientConfig) (*Client, error) {
-	c := &Client{nc: nc, cfg: cfg, id: NewClientID(), metrics: newMetrics(), calls: make(map[uint64]*call)}
+	c := &Client{
+		nc: nc, cfg: cfg, id: NewClientID(), metrics: newMetrics(),
+		keys: new(sync.Map), size: newPackSize(cfg.Pack), calls: make(map[uint64]*call),
+	}
 	c.cfg.Tenant = cmp.Or(cfg.Tenant, TenantLocal)
-	c.cfg.Pack = min(cmp.Or(cfg.Pack, 256), MaxItems)
 	c.cfg.Window = cmp.Or(cfg.Window, 16)
 	if err := c.open(ctx); err != nil {
 		c.Close()
@@ -97,6 +100,11 @@ func (c *Client) open(ctx context.Context) (err error) {
 	if err := c.resolvePool(); err != nil {
 		return err
 	}
+	return c.listen()
+}
+
+// listen subscribes to what answers the client's requests.
+func (c *Client) listen() error {
 	c.acks = c.nc.NewInbox()
 	if err := c.subscribe(ResultSubject(c.cfg.Tenant, c.id+".*"), c.onResult); err != nil {
 		return err

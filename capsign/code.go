@@ -29,6 +29,7 @@ const (
 	ExpiryTooFar       Code = "expiry_too_far"
 	Ambiguous          Code = "ambiguous"
 	RootRefused        Code = "root_refused"
+	ArtifactChanged    Code = "artifact_changed"
 
 	Denied     Code = "denied"
 	IDConflict Code = "id_conflict"
@@ -38,6 +39,7 @@ const (
 	KIDUnknown      Code = "kid_unknown"
 	KeyringMissing  Code = "keyring_missing"
 	ArtifactUnknown Code = "artifact_unknown"
+	RunUnknown      Code = "run_unknown"
 
 	PassphraseIncorrect Code = "passphrase_incorrect"
 	PINIncorrect        Code = "pin_incorrect"
@@ -140,6 +142,7 @@ var codeTable = []codeInfo{
 	{ExpiryTooFar, false, FateAnswered, 2, "The request's expiry is later than results are kept."},
 	{Ambiguous, false, FateNone, 2, "More than one pool or key fits; name one."},
 	{RootRefused, false, FateNone, 2, "The root key cannot be used: its file or its passphrase is not right."},
+	{ArtifactChanged, false, FateNone, 2, "The artifact is not what it was when it was first sent, or not what its manifest says."},
 
 	{Denied, false, FateAnswered, 3, "The requester may not do this."},
 	{IDConflict, false, FateAnswered, 3, "This request id already belongs to another request."},
@@ -149,6 +152,7 @@ var codeTable = []codeInfo{
 	{KIDUnknown, false, FateAnswered, 4, "No key with this kid is known."},
 	{KeyringMissing, false, FateHeld, 4, "A keyring is required here, and there is none to be found."},
 	{ArtifactUnknown, false, FateNone, 4, "The registry has no such artifact, or nothing signed is attached to it."},
+	{RunUnknown, false, FateNone, 4, "The broker knows no such run, or knows it no longer."},
 
 	{PassphraseIncorrect, false, FateNone, 5, "The passphrase does not open the key file."},
 	{PINIncorrect, false, FateLatched, 5, "The token refused the worker's PIN; nobody tries again before the pool is resumed."},

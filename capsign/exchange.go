@@ -25,33 +25,54 @@ const (
 // call is one request in flight.
 type call struct {
 	id, subject string
-	body        []byte
+	items       int
+	body        []byte      // nil where nothing is to be published
+	sum         string      // the body's hash
 	header      nats.Header // trace context, nil unless sampled
 	reply       string      // where the broker acknowledges the publication
 
 	answer  chan []byte // the result's body; holds one
 	denied  chan struct{}
+	kept    chan struct{} // speaks once the broker has stored the request
 	acked   atomic.Bool // the broker has stored the request
 	refused atomic.Bool // the broker has refused to store it, so far
 }
 
-// exchange sends one request and waits for its result. It subscribes before it
-// publishes, publishes the same body again until the broker has it, and reads
-// the store, for a result repeated on a subject can be missed and a stored one
-// cannot.
-func (c *Client) exchange(ctx context.Context, lane Lane, kid string, items [][]byte) (_ Result, err error) {
+// exchange sends one request and waits for its result, which is none that
+// refuses the request as a whole.
+func (c *Client) exchange(ctx context.Context, lane Lane, kid string, items [][]byte) (Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout(lane))
 	defer cancel()
-	ctx, span := startPublish(ctx, c.cfg.Pool, lane, len(items))
+	deadline, _ := ctx.Deadline()
+	return c.traced(ctx, lane, len(items), func(ctx context.Context) (Result, error) {
+		cl, err := c.newCall(ctx, lane, c.request(c.sent.Add(1), deadline, kid, items))
+		if err != nil {
+			return Result{}, err
+		}
+		res, err := c.await(ctx, lane, cl)
+		if err == nil && res.Code != "" {
+			return Result{}, cl.fail(res.Code)
+		}
+		return res, err
+	})
+}
+
+// traced has the span and the metrics of a request tell of do.
+func (c *Client) traced(ctx context.Context, lane Lane, items int, do func(context.Context) (Result, error)) (_ Result, err error) {
+	ctx, span := startPublish(ctx, c.cfg.Pool, lane, items)
 	defer func(began time.Time) {
 		endSpan(span, err)
 		c.metrics.exchanged(ctx, c.cfg.Pool, lane, began, err)
 	}(time.Now())
+	return do(ctx)
+}
 
-	cl, err := c.newCall(ctx, lane, kid, items)
-	if err != nil {
-		return Result{}, err
-	}
+// await publishes a call's request and waits for its result, which may refuse
+// the request as a whole. It subscribes before it publishes, publishes the same
+// body again until the broker has it, and reads the store, for a result repeated
+// on a subject can be missed and a stored one cannot.
+func (c *Client) await(ctx context.Context, lane Lane, cl *call) (Result, error) {
+	c.enter(cl)
 	defer c.forget(cl)
 	if pool, _ := c.pools.get(c.cfg.Pool); stops(pool, lane) {
 		return Result{}, cl.fail(pool.Code)
@@ -69,11 +90,11 @@ func (c *Client) exchange(ctx context.Context, lane Lane, kid string, items [][]
 		}
 		select {
 		case body := <-cl.answer:
-			return cl.accept(body, len(items))
+			return cl.accept(body)
 		case <-cl.denied:
 			return Result{}, cl.fail(Denied)
 		case <-ctx.Done():
-			return c.giveUp(ctx, cl, len(items))
+			return c.giveUp(ctx, cl)
 		case <-changed:
 		case <-beat.C:
 			if err := c.publish(cl); err != nil {
@@ -81,7 +102,7 @@ func (c *Client) exchange(ctx context.Context, lane Lane, kid string, items [][]
 			}
 		}
 		if body := c.readStored(ctx, cl); body != nil {
-			return cl.accept(body, len(items))
+			return cl.accept(body)
 		}
 	}
 }
@@ -103,33 +124,46 @@ func (c *Client) timeout(lane Lane) time.Duration {
 	return 15 * time.Minute
 }
 
-// newCall makes a request out of items and enters it among those in flight.
-func (c *Client) newCall(ctx context.Context, lane Lane, kid string, items [][]byte) (*call, error) {
-	for _, item := range items {
+// request returns the n-th request of the client.
+func (c *Client) request(n uint64, expires time.Time, kid string, items [][]byte) Request {
+	return Request{
+		V: Version, ID: RequestID(c.id, n), Expires: expires.UTC().Truncate(time.Millisecond),
+		Tenant: c.cfg.Tenant, Pool: c.cfg.Pool, Key: c.cfg.Key, KID: kid,
+		Scheme: SchemeRaw, Items: items,
+	}
+}
+
+// newCall returns the call of a request.
+func (c *Client) newCall(ctx context.Context, lane Lane, req Request) (*call, error) {
+	for _, item := range req.Items {
 		if len(item) > MaxMessageSize {
 			return nil, fmt.Errorf("capsign: message of %d bytes: %w", len(item), TooLarge)
 		}
-	}
-	n := c.sent.Add(1)
-	deadline, _ := ctx.Deadline()
-	req := Request{
-		V: Version, ID: RequestID(c.id, n), Expires: deadline.UTC().Truncate(time.Millisecond),
-		Tenant: c.cfg.Tenant, Pool: c.cfg.Pool, Key: c.cfg.Key, KID: kid,
-		Scheme: SchemeRaw, Items: items,
 	}
 	body, err := req.Encode()
 	if err != nil {
 		return nil, err
 	}
-	cl := &call{
-		id: req.ID, subject: JobSubject(req.Tenant, req.Pool, lane, req.Key), body: body,
-		header: SampledHeader(ctx), reply: c.acks + "." + strconv.FormatUint(n, 10),
-		answer: make(chan []byte, 1), denied: make(chan struct{}),
+	cl := c.callOf(lastNumber(req.ID), len(req.Items), BodySHA256(body))
+	cl.subject, cl.body = JobSubject(req.Tenant, req.Pool, lane, req.Key), body
+	cl.header = SampledHeader(ctx)
+	return cl, nil
+}
+
+// callOf returns a call that publishes nothing: what it is answered with must
+// belong to a body of that hash, and have so many outcomes.
+func (c *Client) callOf(n uint64, items int, sum string) *call {
+	return &call{
+		id: RequestID(c.id, n), items: items, sum: sum, reply: c.acks + "." + strconv.FormatUint(n, 10),
+		answer: make(chan []byte, 1), denied: make(chan struct{}), kept: make(chan struct{}, 1),
 	}
+}
+
+// enter puts a call among those in flight.
+func (c *Client) enter(cl *call) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.calls[n] = cl
-	return cl, nil
+	c.calls[lastNumber(cl.reply)] = cl
 }
 
 // forget takes a call out of those in flight.
@@ -157,7 +191,7 @@ func lastNumber(subject string) uint64 {
 
 // publish puts the call's request on the queue unless the broker has it.
 func (c *Client) publish(cl *call) error {
-	if cl.acked.Load() {
+	if cl.acked.Load() || cl.body == nil {
 		return nil
 	}
 	msg := nats.Msg{Subject: cl.subject, Reply: cl.reply, Header: cl.header, Data: cl.body}
@@ -188,6 +222,12 @@ func (c *Client) onAck(msg *nats.Msg) {
 		(json.Unmarshal(msg.Data, &ack) != nil || ack.Error != nil)
 	cl.refused.Store(refused)
 	cl.acked.Store(!refused)
+	if !refused {
+		select {
+		case cl.kept <- struct{}{}:
+		default: // said already
+		}
+	}
 }
 
 // readStored returns the body of the call's result, or nil where the store has
@@ -206,9 +246,9 @@ func (c *Client) readStored(ctx context.Context, cl *call) []byte {
 const directGet = "$JS.API.DIRECT.GET." + ResultsStream + "."
 
 // giveUp looks into the store once more and says why nothing came.
-func (c *Client) giveUp(ctx context.Context, cl *call, items int) (Result, error) {
+func (c *Client) giveUp(ctx context.Context, cl *call) (Result, error) {
 	if body := c.readStored(context.WithoutCancel(ctx), cl); body != nil {
-		return cl.accept(body, items)
+		return cl.accept(body)
 	}
 	code := OutcomeUnknown
 	pool, _ := c.pools.get(c.cfg.Pool)
@@ -225,18 +265,16 @@ func (c *Client) giveUp(ctx context.Context, cl *call, items int) (Result, error
 	return Result{}, fmt.Errorf("%w (%w)", cl.fail(code), context.Cause(ctx))
 }
 
-// accept reads a result's body: it must answer this very request, with one
-// outcome for each item.
-func (cl *call) accept(body []byte, items int) (Result, error) {
+// accept reads a result's body: it must answer this very request, with a refusal
+// or with one outcome for each item.
+func (cl *call) accept(body []byte) (Result, error) {
 	res, err := DecodeResult(body)
 	switch {
 	case err != nil || res.ID != cl.id:
 		return Result{}, cl.fail(Integrity)
-	case res.RequestSHA256 != BodySHA256(cl.body):
+	case res.RequestSHA256 != cl.sum:
 		return Result{}, cl.fail(IDConflict)
-	case res.Code != "":
-		return Result{}, cl.fail(res.Code)
-	case len(res.Outcomes) != items:
+	case res.Code == "" && len(res.Outcomes) != cl.items:
 		return Result{}, cl.fail(Integrity)
 	}
 	return res, nil
