@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -13,19 +14,19 @@ import (
 // faults and quotes values in others.
 type decoder struct {
 	faults []Fault
+	// schema is the type of the whole file.
+	schema reflect.Type
 	// at holds the place of every key that was given.
 	at map[string]*yaml.Node
 	// unread holds the keys whose value could not be read.
 	unread map[string]bool
 }
 
-// decode fills cfg from root.
-func (d *decoder) decode(root *yaml.Node, cfg *Config) {
-	d.at, d.unread = map[string]*yaml.Node{"": root}, map[string]bool{}
-	d.value("", root, reflect.ValueOf(cfg).Elem())
-	if d.given("key") && !d.given("key.provider") {
-		cfg.Key.Provider = "" // a forgotten provider must not mean another key
-	}
+// decode fills what into, a pointer to a struct, leads to from root.
+func (d *decoder) decode(root *yaml.Node, into any) {
+	file := reflect.ValueOf(into).Elem()
+	d.at, d.unread, d.schema = map[string]*yaml.Node{"": root}, map[string]bool{}, file.Type()
+	d.value("", root, file)
 }
 
 // given reports whether the file has key.
@@ -83,6 +84,8 @@ func (d *decoder) value(key string, node *yaml.Node, into reflect.Value) {
 		d.section(key, node, into)
 	case into.Kind() == reflect.Slice:
 		d.list(key, node, into)
+	case into.Kind() == reflect.Map:
+		d.table(key, node, into)
 	case node.Kind != yaml.ScalarNode:
 		d.fail(key, "must be "+expects(into))
 	default:
@@ -108,6 +111,27 @@ func (d *decoder) list(key string, node *yaml.Node, into reflect.Value) {
 	into.Set(list)
 }
 
+// nameForm is what the name of a table's entry must look like.
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
+
+// table fills a map from names of the file's own to sections.
+func (d *decoder) table(key string, node *yaml.Node, into reflect.Value) {
+	if node.Kind != yaml.MappingNode {
+		d.fail(key, "must be a section of names and what each has")
+		return
+	}
+	into.Set(reflect.MakeMap(into.Type()))
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		name, value := node.Content[i], reflect.New(into.Type().Elem()).Elem()
+		if name.Kind != yaml.ScalarNode || !nameForm.MatchString(name.Value) {
+			d.faults = append(d.faults, Fault{name.Line, name.Column, key, `a name must be 1 to 32 characters out of A-Z, a-z, 0-9, "_" and "-"`})
+			continue
+		}
+		d.entry(join(key, name.Value), name, node.Content[i+1], value)
+		into.SetMapIndex(reflect.ValueOf(name.Value), value)
+	}
+}
+
 // section fills a struct from a mapping.
 func (d *decoder) section(key string, node *yaml.Node, into reflect.Value) {
 	if node.Kind != yaml.MappingNode {
@@ -115,26 +139,26 @@ func (d *decoder) section(key string, node *yaml.Node, into reflect.Value) {
 		return
 	}
 	for i := 0; i+1 < len(node.Content); i += 2 {
-		d.entry(key, node.Content[i], node.Content[i+1], into)
+		name, value := node.Content[i], node.Content[i+1]
+		if field, known := fieldOf(into, name); known {
+			d.entry(join(key, name.Value), name, value, field)
+			continue
+		}
+		fault := d.unknownKey(key, name, value, into.Type())
+		fault.Line, fault.Column = name.Line, name.Column
+		d.faults = append(d.faults, fault)
 	}
 }
 
-// entry fills the field that one key of a section names.
-func (d *decoder) entry(section string, name, value *yaml.Node, into reflect.Value) {
-	key := join(section, name.Value)
-	field, known := fieldOf(into, name)
-	switch {
-	case !known:
-		fault := unknownKey(section, name, value, into.Type())
-		fault.Line, fault.Column = name.Line, name.Column
-		d.faults = append(d.faults, fault)
-	case d.given(key):
+// entry fills the field of one key, unless it has been filled already.
+func (d *decoder) entry(key string, name, value *yaml.Node, field reflect.Value) {
+	if d.given(key) {
 		problem := fmt.Sprintf("given twice; first on line %d", d.at[key].Line)
 		d.faults = append(d.faults, Fault{name.Line, name.Column, key, problem})
-	default:
-		d.at[key] = name
-		d.value(key, value, field)
+		return
 	}
+	d.at[key] = name
+	d.value(key, value, field)
 }
 
 // fieldOf returns the field of section that a key names.

@@ -33,21 +33,49 @@ func Load(path string) (Config, error) {
 
 // Parse is [Load] for a file's content.
 func Parse(data []byte) (Config, error) {
-	root, faults := parseYAML(data)
-	if root == nil {
-		return Config{}, asError(faults)
-	}
 	cfg := Default()
-	d := decoder{faults: faults}
-	d.decode(root, &cfg)
-	if err := asError(d.with(cfg.faults())); err != nil {
+	err := strictly(data, &cfg, func(d *decoder) []Fault {
+		if d.given("key") && !d.given("key.provider") {
+			cfg.Key.Provider = "" // a forgotten provider must not mean another key
+		}
+		return cfg.faults()
+	})
+	if err != nil {
 		return Config{}, err
 	}
-	var err error
 	if cfg.Key.PKCS11, err = cfg.Key.PKCS11.Resolve(); err != nil {
 		return Config{}, err
 	}
 	return cfg, nil
+}
+
+// LoadInto reads another YAML file of cap's, as strictly as a worker's own: the
+// struct that into points to holds the defaults, and each of its fields has a
+// yaml tag. check returns what is wrong with the values, by their dotted keys.
+// An error is an [*Error]; what into holds is then of no use.
+func LoadInto(path string, into any, check func() []Fault) error {
+	data, err := read(path)
+	if err != nil {
+		return err
+	}
+	return ParseInto(data, into, check)
+}
+
+// ParseInto is [LoadInto] for a file's content.
+func ParseInto(data []byte, into any, check func() []Fault) error {
+	return strictly(data, into, func(*decoder) []Fault { return check() })
+}
+
+// strictly fills into from YAML and returns all that is wrong with it, what check
+// says of the values included.
+func strictly(data []byte, into any, check func(*decoder) []Fault) error {
+	root, faults := parseYAML(data)
+	if root == nil {
+		return asError(faults)
+	}
+	d := decoder{faults: faults}
+	d.decode(root, into)
+	return asError(d.with(check(&d)))
 }
 
 // read returns the content of a regular file. It neither waits for a FIFO's

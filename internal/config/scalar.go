@@ -3,6 +3,7 @@ package config
 import (
 	"log/slog"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -46,6 +47,9 @@ func parseScalar(node *yaml.Node, want reflect.Type) (value any, ok bool) {
 		whole, ok := parseWhole(text, strconv.IntSize)
 		slot := uint(whole)
 		return &slot, ok && node.Tag == "!!int"
+	case reflect.TypeFor[float64]():
+		value, err = strconv.ParseFloat(text, 64)
+		return value, err == nil && decimalForm.MatchString(text)
 	case reflect.TypeFor[bool]():
 		return text == "true", isBool(node)
 	case reflect.TypeFor[*bool]():
@@ -53,6 +57,9 @@ func parseScalar(node *yaml.Node, want reflect.Type) (value any, ok bool) {
 	}
 	return text, node.Tag == "!!str"
 }
+
+// decimalForm is how a number with a fraction is written.
+var decimalForm = regexp.MustCompile(`^[0-9]{1,9}(\.[0-9]{1,9})?$`)
 
 // isBool reports whether a scalar is a truth value in its one spelling.
 func isBool(node *yaml.Node) bool {
@@ -96,6 +103,8 @@ func expects(field reflect.Value) string {
 		return "a number of bytes, or of KiB, MiB, GiB or TiB, such as 512MiB"
 	case reflect.TypeFor[int](), reflect.TypeFor[*uint]():
 		return "a whole decimal number, not negative"
+	case reflect.TypeFor[float64]():
+		return "a decimal number such as 0.25"
 	case reflect.TypeFor[bool](), reflect.TypeFor[*bool]():
 		return "true or false"
 	}

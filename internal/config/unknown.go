@@ -36,7 +36,7 @@ var secretHints = map[string]string{
 }
 
 // unknownKey returns the fault of a key that its section does not have.
-func unknownKey(section string, name, value *yaml.Node, in reflect.Type) Fault {
+func (d *decoder) unknownKey(section string, name, value *yaml.Node, in reflect.Type) Fault {
 	key := join(section, name.Value)
 	if hint, ok := secretHints[key]; ok {
 		return Fault{Key: key, Problem: hint}
@@ -52,7 +52,7 @@ func unknownKey(section string, name, value *yaml.Node, in reflect.Type) Fault {
 		return fault
 	}
 	fault = Fault{Key: key, Problem: "unknown key"}
-	if home := sectionOf(name.Value, reflect.TypeFor[Config](), ""); home != "" {
+	if home := sectionOf(name.Value, d.schema, ""); home != "" {
 		fault.Problem += "; did you mean " + home + "?"
 	}
 	return fault
