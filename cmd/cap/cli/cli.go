@@ -87,7 +87,7 @@ func (a *app) root() *cobra.Command {
 	pool := a.group("pool", "Show, stop and start pools")
 	pool.AddCommand(a.statusCommand(), a.pauseCommand(), a.resumeCommand())
 	root.AddCommand(keys, pool, a.keyringCommand(), a.rotateCommand(), a.verifyCommand(), a.versionCommand(), exitStatusTopic())
-	root.AddCommand(a.registryCommand(), a.signFileCommand(), a.verifyBundleCommand())
+	root.AddCommand(a.registryCommand(), a.signFileCommand(), a.verifyBundleCommand(), a.traceCommand())
 	root.SetHelpCommand(helpCommand(root))
 	a.refuseUnknownShells(root)
 	a.completeFlags(root)

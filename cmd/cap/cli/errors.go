@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/capsign/cap/capsign"
+	"github.com/capsign/cap/internal/latency"
 )
 
 // interrupted is the exit status after Ctrl-C, as shells expect it, unless a
@@ -27,6 +28,8 @@ type problem struct {
 	Pool     string    `json:"pool,omitzero"`
 	Fallback bool      `json:"fallback,omitzero"`
 	Checks   []finding `json:"checks,omitzero"`
+	// Report is that of trace check, its members among these.
+	Report *latency.Report `json:",inline"`
 	// Code is a capsign.Code or "interrupted".
 	Code    string   `json:"code"`
 	Message string   `json:"message"`
@@ -38,7 +41,8 @@ type problem struct {
 // for, and returns the exit status. cmd may be nil.
 func (a *app) fail(ctx context.Context, cmd *cobra.Command, args []string, err error) int {
 	p, status := a.problem(cmd, err), codeOf(err).ExitStatus()
-	if ctx.Err() != nil && status != capsign.OutcomeUnknown.ExitStatus() {
+	_, judged := errors.AsType[*unmet](err) // an interrupt is how its listening ends
+	if ctx.Err() != nil && status != capsign.OutcomeUnknown.ExitStatus() && !judged {
 		p, status = problem{Code: "interrupted", Message: "Interrupted."}, interrupted
 	}
 	if f, ok := errors.AsType[*fault](err); !ok || !f.silent {
@@ -64,6 +68,9 @@ func (a *app) problem(cmd *cobra.Command, err error) problem {
 	}
 	if u, ok := errors.AsType[*unsound](err); ok {
 		p.Pool, p.Fallback, p.Checks = u.Pool, u.Fallback, u.Checks
+	}
+	if u, ok := errors.AsType[*unmet](err); ok {
+		p.Report = &u.report
 	}
 	return p
 }
