@@ -68,7 +68,7 @@ func moduleAt(path string) *module {
 // is not called.
 func (m *module) join(cfg Config) error {
 	if m.control == nil {
-		m.control, m.reinits = newThreads(1), backoff{}
+		m.control, m.reinits = newThreads(1, ""), backoff{}
 		m.initArgs, m.limit, m.log = cfg.InitArgs, cfg.CallTimeout, cfg.Log
 	}
 	if m.initArgs != cfg.InitArgs {

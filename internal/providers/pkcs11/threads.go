@@ -15,6 +15,7 @@ import (
 // it, with the operating system's thread below, is then lost. Callers queue for
 // them in order.
 type threads struct {
+	wait    string // the name of the span of a wait for one of them; empty: none
 	jobs    chan *job
 	stopped chan struct{} // closed by stop
 	running sync.WaitGroup
@@ -44,9 +45,10 @@ var started = time.Now()
 // uptime returns the monotonic time since the process started, at least 1.
 func uptime() int64 { return int64(time.Since(started)) + 1 }
 
-// newThreads starts n goroutines; stop ends them.
-func newThreads(n int) *threads {
-	ts := &threads{jobs: make(chan *job), stopped: make(chan struct{})}
+// newThreads starts n goroutines; stop ends them. A wait for one of them is a
+// span of that name, where it is not empty.
+func newThreads(n int, wait string) *threads {
+	ts := &threads{wait: wait, jobs: make(chan *job), stopped: make(chan struct{})}
 	for range n {
 		t := new(thread)
 		ts.all = append(ts.all, t)
@@ -108,12 +110,14 @@ var (
 )
 
 // hand gives j to the next free thread.
-func (ts *threads) hand(ctx context.Context, limit time.Duration, timer *time.Timer, j *job) error {
+func (ts *threads) hand(ctx context.Context, limit time.Duration, timer *time.Timer, j *job) (err error) {
 	select {
 	case ts.jobs <- j:
 		return nil
 	default: // none is free
 	}
+	span := startWait(ctx, ts.wait)
+	defer func() { endWait(span, err) }()
 	for {
 		free := ts.untilStuck(limit)
 		if free <= 0 {

@@ -25,7 +25,7 @@ func inside(release <-chan struct{}) func(*thread) error {
 func TestHungCallsAreToldFromLateOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 5 * time.Second
-		ts := newThreads(1)
+		ts := newThreads(1, "")
 		release := make(chan struct{})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -53,7 +53,7 @@ func TestHungCallsAreToldFromLateOnes(t *testing.T) {
 
 func TestNothingIsDoneForWhoHasLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ts := newThreads(1)
+		ts := newThreads(1, "")
 		synctest.Wait() // the thread waits for jobs
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -69,7 +69,7 @@ func TestNothingIsDoneForWhoHasLeft(t *testing.T) {
 // A job of several calls may take longer than the limit of one.
 func TestTheLimitIsOfOneCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ts := newThreads(1)
+		ts := newThreads(1, "")
 		err := ts.do(t.Context(), time.Second, func(th *thread) error {
 			for range 5 {
 				th.enter()
@@ -87,7 +87,7 @@ func TestTheLimitIsOfOneCall(t *testing.T) {
 
 func TestCallersQueueInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ts := newThreads(1)
+		ts := newThreads(1, "")
 		release := make(chan struct{})
 		var callers sync.WaitGroup
 		callers.Go(func() { _ = ts.do(t.Context(), time.Minute, inside(release)) })
@@ -112,7 +112,7 @@ func TestCallersQueueInOrder(t *testing.T) {
 
 func TestWhoHasLeftIsToldLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ts := newThreads(1)
+		ts := newThreads(1, "")
 		release := make(chan struct{})
 		var late atomic.Pointer[error]
 		failed := errors.New("failed late")

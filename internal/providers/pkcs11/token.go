@@ -112,7 +112,7 @@ func (m *module) choose(ctx context.Context, cfg Config) (*token, error) {
 func (m *module) add(cfg Config, seen tokenSeen) *token {
 	t := &token{m: m, label: seen.label, serial: seen.serial, slot: seen.slot, keys: make(map[*key]struct{})}
 	t.class = cmp.Or(cfg.Class, m.class, seen.class, capsign.ClassToken)
-	t.sessions = newThreads(cfg.sessions(t.class, seen.maxSessions))
+	t.sessions = newThreads(cfg.sessions(t.class, seen.maxSessions), sessionWait)
 	m.tokens = append(m.tokens, t)
 	return t
 }
