@@ -24,14 +24,14 @@ const maxSeries = 4096
 type covered struct {
 	since     int64 // when listening began, as of the checker's clock
 	processes map[string]*process
-	spans     map[capsign.Class]uint64  // sign spans without an error
-	squares   map[capsign.Class]float64 // of the sign spans in each trace, summed
+	traced    map[capsign.Class]uint64  // signatures whose spans have come
+	squares   map[capsign.Class]float64 // of the signatures in each trace, summed
 }
 
 // newCovered returns one that has seen nothing.
 func newCovered(since time.Time) covered {
 	c := covered{
-		processes: make(map[string]*process), spans: make(map[capsign.Class]uint64), squares: make(map[capsign.Class]float64),
+		processes: make(map[string]*process), traced: make(map[capsign.Class]uint64), squares: make(map[capsign.Class]float64),
 	}
 	if !since.IsZero() {
 		c.since = since.UnixNano()
@@ -55,7 +55,7 @@ func (c *covered) process(name string) *process {
 // signed takes a sign span of a process.
 func (c *covered) signed(name string, s span) {
 	if s.code == "" {
-		c.spans[s.class]++
+		c.traced[s.class] += s.many
 	}
 	if p := c.process(name); p != nil {
 		p.signed(s)
@@ -63,8 +63,11 @@ func (c *covered) signed(name string, s span) {
 }
 
 // traced takes a request, whose signatures are sampled together.
-func (c *covered) traced(r request) {
-	n := float64(len(r.signings))
+func (c *covered) request(r request) {
+	var n float64
+	for _, s := range r.signings {
+		n += float64(s.span.many)
+	}
 	c.squares[r.class] += n * n
 }
 
@@ -88,7 +91,7 @@ type process struct {
 	from, to  int64 // the time in which its signatures were counted
 	first     int64 // when the first count was taken
 	confirmed map[capsign.Class]uint64
-	later     map[moment]uint64 // sign spans that ended after to, or before it is known
+	later     map[moment]uint64 // signatures whose spans ended after to, or before it is known
 }
 
 // moment is a hundredth of a second in which signatures of a class ended.
@@ -122,10 +125,10 @@ func (p *process) signed(s span) {
 	switch {
 	case p.to != 0 && s.end <= p.to:
 		if s.end > p.from {
-			p.confirmed[s.class]++
+			p.confirmed[s.class] += s.many
 		}
 	case p.later[at] > 0 || len(p.later) < maxLater:
-		p.later[at]++
+		p.later[at] += s.many
 	}
 }
 
@@ -217,10 +220,10 @@ func attributesKey(attributes []*commonpb.KeyValue) string {
 type Coverage struct {
 	// Class is empty where the signatures of all classes are counted together.
 	Class capsign.Class `json:"class,omitzero"`
-	// Signatures is how many there were, Spans how many of them have a span.
+	// Signatures is how many there were, Traced how many of them have a span.
 	Signatures uint64 `json:"signatures"`
-	Spans      uint64 `json:"spans"`
-	// Coverage is Spans / (Signatures × the declared sampling).
+	Traced     uint64 `json:"traced"`
+	// Coverage is Traced / (Signatures × the declared sampling).
 	Coverage float64 `json:"coverage"`
 	// Doubt says why the spans are not to be taken for a fair sample; empty: they
 	// are.
@@ -233,15 +236,15 @@ func (c covered) report(budgets Budgets, signatures uint64) []Coverage {
 	if signatures > 0 {
 		all := Coverage{Signatures: signatures}
 		var squares float64
-		for class, n := range c.spans {
-			all.Spans += n
+		for class, n := range c.traced {
+			all.Traced += n
 			squares += c.squares[class]
 		}
 		return []Coverage{all.judged(budgets, squares)}
 	}
 	var out []Coverage
 	for _, class := range classes {
-		if one, bare := c.of(class); one.Signatures > 0 || one.Spans > 0 || bare {
+		if one, bare := c.of(class); one.Signatures > 0 || one.Traced > 0 || bare {
 			one = one.judged(budgets, c.squares[class])
 			if bare {
 				one.Doubt = "a worker does not say how many signatures it made: export its metrics, or give --signatures"
@@ -262,7 +265,7 @@ func (c covered) of(class capsign.Class) (one Coverage, bare bool) {
 				one.Signatures += s.count()
 			}
 		}
-		one.Spans += p.confirmed[class]
+		one.Traced += p.confirmed[class]
 		if p.to == 0 {
 			bare = bare || p.unconfirmed(class)
 		}
@@ -275,16 +278,16 @@ func (c covered) of(class capsign.Class) (one Coverage, bare bool) {
 func (c Coverage) judged(budgets Budgets, squares float64) Coverage {
 	expected := float64(c.Signatures) * budgets.Sampling
 	if expected > 0 {
-		c.Coverage = float64(c.Spans) / expected
+		c.Coverage = float64(c.Traced) / expected
 	}
 	chance := 3 * math.Sqrt(squares*(1-budgets.Sampling))
-	spans := float64(c.Spans)
+	traced := float64(c.Traced)
 	switch {
 	case c.Signatures == 0:
 		c.Doubt = "no signature was counted"
-	case spans+chance < budgets.MinCoverage*expected:
+	case traced+chance < budgets.MinCoverage*expected:
 		c.Doubt = fmt.Sprintf("spans are missing: %s of those due have come, and %s must", percent(c.Coverage), percent(budgets.MinCoverage))
-	case spans-chance > expected/budgets.MinCoverage:
+	case traced-chance > expected/budgets.MinCoverage:
 		c.Doubt = fmt.Sprintf("there are more spans than there should be, %s of those due: is the sampling %g?", percent(c.Coverage), budgets.Sampling)
 	}
 	return c

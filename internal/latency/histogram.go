@@ -19,9 +19,9 @@ func newHistogram() histogram {
 	return histogram{hdrhistogram.New(1, MaxDuration.Microseconds(), 3)}
 }
 
-// record counts a duration.
-func (h histogram) record(d time.Duration) {
-	_ = h.of.RecordValue(min(max(d, 0), MaxDuration).Microseconds()) // within range
+// record counts a duration n times.
+func (h histogram) record(d time.Duration, n uint64) {
+	_ = h.of.RecordValues(min(max(d, 0), MaxDuration).Microseconds(), int64(n)) //nolint:gosec // within range, and few
 }
 
 // count returns how many there are.

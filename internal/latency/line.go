@@ -84,15 +84,16 @@ func (c *Check) line(measure Measure, class capsign.Class, pool string) *line {
 	return c.lines[lineKey{measure, class, ""}]
 }
 
-// record takes a sample, unless it is of a request that was refused for what the
-// requester did: that says nothing of the time a signature takes.
-func (l *line) record(d time.Duration, code capsign.Code) {
+// record takes a duration as n samples, unless it is of a request that was
+// refused for what the requester did: that says nothing of the time a signature
+// takes.
+func (l *line) record(d time.Duration, n uint64, code capsign.Code) {
 	if refused(code) {
 		return
 	}
-	l.samples.record(d)
+	l.samples.record(d, n)
 	if code != "" {
-		l.failed++
+		l.failed += n
 	}
 }
 

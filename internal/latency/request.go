@@ -22,7 +22,7 @@ type request struct {
 	class     capsign.Class
 }
 
-// signing is one call to the provider.
+// signing is one call to the provider, for one signature or several at once.
 type signing struct {
 	span    *span
 	slot    time.Duration // for which its request waited for a slot
@@ -109,14 +109,14 @@ func (c *Check) learn(r *request) {
 
 // judgeSignings takes the samples of a request's signatures.
 func (c *Check) judgeSignings(r request) {
-	c.covered.traced(r)
+	c.covered.request(r)
 	for _, s := range r.signings {
 		l := c.line(Sign, s.span.class, r.pool)
 		if l == nil {
-			c.counts.Unjudged++
+			c.counts.Unjudged += s.span.many
 			continue
 		}
-		l.record(s.took(), s.span.code)
+		l.record(s.took(), s.span.many, s.span.code)
 		c.slowest.see(l, s.took(), r, s)
 	}
 }
@@ -135,7 +135,7 @@ func (c *Check) judgeExpress(r request) {
 	}
 	if r.publish != nil {
 		l.published++
-		l.record(r.publish.took(), r.publish.code)
+		l.record(r.publish.took(), 1, r.publish.code)
 		c.slowest.see(l, r.publish.took(), r, r.longest())
 	}
 }

@@ -57,6 +57,7 @@ type span struct {
 	class      capsign.Class
 	code       capsign.Code   // why it failed; empty: it did not
 	queued     *time.Duration // cap.queue.wait
+	many       uint64         // signatures of one call to the provider; 1 of all else
 }
 
 // took returns how long the span lasted; a clock that was set back in it gives
@@ -73,7 +74,7 @@ func readSpan(scope string, raw *tracepb.Span) (traceID, span, bool) {
 		return traceID{}, span{}, false
 	}
 	s := span{
-		kind: kind, id: spanID(raw.GetSpanId()),
+		kind: kind, id: spanID(raw.GetSpanId()), many: 1,
 		start: int64(raw.GetStartTimeUnixNano()), end: int64(raw.GetEndTimeUnixNano()), //nolint:gosec // until 2262
 	}
 	if len(raw.GetParentSpanId()) == len(s.parent) {
@@ -97,6 +98,8 @@ func (s *span) read(attribute *commonpb.KeyValue) {
 		s.class = classOf(value.GetStringValue())
 	case "error.type":
 		s.code = codeOf(value.GetStringValue())
+	case "cap.sign.count":
+		s.many = uint64(min(max(value.GetIntValue(), 1), capsign.MaxItems)) //nolint:gosec // it is positive
 	case "cap.queue.wait":
 		s.queued = new(time.Duration(value.GetDoubleValue() * float64(time.Second)))
 	}

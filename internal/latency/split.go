@@ -38,7 +38,7 @@ func (s *split) spend(segment Segment, took, spent time.Duration) {
 		h = newHistogram()
 		s.parts[segment] = h
 	}
-	h.record(took)
+	h.record(took, 1)
 	s.total[segment] += spent
 }
 
@@ -78,7 +78,7 @@ func (c *Check) split(r request) {
 // rest returns what no segment accounts for of a request with one signature; of
 // one with several, which are made side by side, there is no telling.
 func (r request) rest() (time.Duration, bool) {
-	if r.publish == nil || len(r.processes) != 1 || len(r.signings) != 1 {
+	if r.publish == nil || len(r.processes) != 1 || len(r.signings) != 1 || r.signings[0].span.many != 1 {
 		return 0, false
 	}
 	parts := r.parts(r.signings[0])
@@ -118,7 +118,7 @@ type Split struct {
 // Part is one segment in a split.
 type Part struct {
 	Segment Segment `json:"segment"`
-	// Samples counts requests or, of what is done for each item, signatures.
+	// Samples counts requests or, of what is done for each item, calls.
 	Samples uint64      `json:"samples"`
 	Seconds Percentiles `json:"seconds"`
 	// Share is the part of all the time that was spent in segments.

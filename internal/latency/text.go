@@ -63,9 +63,9 @@ func (r Report) writeCoverage(page *strings.Builder) {
 	if len(r.Coverage) == 0 {
 		return
 	}
-	fmt.Fprintf(page, "\n%-22s %9s %9s %9s\n", "COVERAGE", "SIGNED", "SPANS", "OF DUE")
+	fmt.Fprintf(page, "\n%-22s %9s %9s %9s\n", "COVERAGE", "SIGNED", "TRACED", "OF DUE")
 	for _, c := range r.Coverage {
-		fmt.Fprintf(page, "%-22s %9d %9d %9s\n", c.Name(), c.Signatures, c.Spans, percent(c.Coverage))
+		fmt.Fprintf(page, "%-22s %9d %9d %9s\n", c.Name(), c.Signatures, c.Traced, percent(c.Coverage))
 	}
 }
 
