@@ -35,31 +35,47 @@ const roundUp = 300 * time.Millisecond
 // what came within 300 ms. It wraps [BrokerUnreachable] where nobody could be
 // asked; none running is no error.
 func FetchWorkers(ctx context.Context, nc *nats.Conn, pool string) ([]Worker, error) {
+	var workers []Worker
+	err := askAll(ctx, nc, WorkerSubject(pool), func(answer []byte) {
+		var w Worker
+		if unmarshalStrict(answer, &w) == nil && w.V == Version {
+			workers = append(workers, w)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("capsign: fetch workers: %w", err)
+	}
+	return workers, nil
+}
+
+// maxAnswers bounds how many answers are taken from whoever gives them.
+const maxAnswers = 4096
+
+// askAll asks whoever listens on subject and hands over what is answered within
+// 300 ms.
+func askAll(ctx context.Context, nc *nats.Conn, subject string, take func(answer []byte)) error {
 	ctx, cancel := context.WithTimeout(ctx, roundUp)
 	defer cancel()
 	inbox := nc.NewInbox()
 	sub, err := nc.SubscribeSync(inbox)
 	if err == nil {
 		defer sub.Unsubscribe() //nolint:errcheck // the connection is closed, if it fails
-		err = nc.PublishRequest(WorkerSubject(pool), inbox, nil)
+		err = nc.PublishRequest(subject, inbox, nil)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("capsign: fetch workers: %w", BrokerUnreachable)
+		return BrokerUnreachable
 	}
-	var workers []Worker
-	for {
+	for range maxAnswers {
 		msg, err := sub.NextMsgWithContext(ctx)
 		if errors.Is(err, nats.ErrNoResponders) || ctx.Err() != nil {
-			return workers, nil
+			return nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("capsign: fetch workers: %w", BrokerUnreachable)
+			return BrokerUnreachable
 		}
-		var w Worker
-		if unmarshalStrict(msg.Data, &w) == nil && w.V == Version {
-			workers = append(workers, w)
-		}
+		take(msg.Data)
 	}
+	return nil
 }
 
 // Encode returns what a worker answers on [WorkerSubject].

@@ -22,8 +22,8 @@ const generateTimeout = 2 * time.Minute
 // adminGroup makes one of the pool's workers do what is asked of them.
 const adminGroup = "workers"
 
-// serveAdmin answers what operators ask: every worker for its state, one of the
-// pool's workers for a check or a further key version.
+// serveAdmin answers what operators ask: every worker for its state and its
+// work, one of the pool's workers for a check or a further key version.
 func (w *Worker) serveAdmin(context.Context) error {
 	subscribe := func(subject, group string, answer func(context.Context) ([]byte, error)) error {
 		sub, err := w.nc.QueueSubscribe(subject, group, func(msg *nats.Msg) {
@@ -39,6 +39,7 @@ func (w *Worker) serveAdmin(context.Context) error {
 		subscribe(capsign.WorkerSubject(w.cfg.Pool), "", func(context.Context) ([]byte, error) {
 			return w.gate.describe(w.id).Encode()
 		}),
+		subscribe(capsign.StatsSubject(w.cfg.Pool), "", func(context.Context) ([]byte, error) { return w.stats().Encode() }),
 		subscribe(capsign.AdminSubject(w.cfg.Pool, capsign.AdminCheck), adminGroup, w.checkKeys),
 		subscribe(capsign.AdminSubject(w.cfg.Pool, capsign.AdminGenerate), adminGroup, w.generateKey),
 	)

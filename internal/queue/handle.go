@@ -24,7 +24,7 @@ func (w *Worker) handle(ctx context.Context, l *lane, msg *nats.Msg) {
 	code := w.process(ctx, l, msg)
 	endProcess(span, code)
 	w.metrics.processed(ctx, l.name, code, time.Since(began))
-	w.tally.count(code)
+	w.tally.processed(l.name, code, began)
 	if code != "" {
 		w.cfg.Log.WarnContext(ctx, "request refused", "code", string(code), "lane", string(l.name))
 	}

@@ -2,7 +2,9 @@ package queue
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go/micro"
@@ -13,18 +15,88 @@ import (
 // ServiceName is the name under which NATS micro finds workers.
 const ServiceName = "cap-worker"
 
-// tally counts what a worker has done since it started.
+// tally counts what a worker has done since it started, and remembers how long
+// the last of it took.
 type tally struct {
-	answered, refused atomic.Uint64
+	started       time.Time
+	express, bulk laneTally
+	sign          recent
 }
 
-// count enters one request's end; "" means answered.
-func (t *tally) count(code capsign.Code) {
+// laneTally is a lane's part of it.
+type laneTally struct {
+	answered atomic.Uint64
+	process  recent
+
+	mu      sync.Mutex
+	refused map[capsign.Code]uint64
+}
+
+// lane returns the part of a lane.
+func (t *tally) lane(name capsign.Lane) *laneTally {
+	if name == capsign.Express {
+		return &t.express
+	}
+	return &t.bulk
+}
+
+// processed enters one request's end, which was taken at began; code is "" where
+// it was answered.
+func (t *tally) processed(lane capsign.Lane, code capsign.Code, began time.Time) {
+	l := t.lane(lane)
+	l.process.record(began, 1)
 	if code == "" {
-		t.answered.Add(1)
+		l.answered.Add(1)
 		return
 	}
-	t.refused.Add(1)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.refused == nil {
+		l.refused = make(map[capsign.Code]uint64)
+	}
+	l.refused[code]++
+}
+
+// signed enters one call to the provider for n signatures, which was made at
+// began.
+func (t *tally) signed(began time.Time, n int) { t.sign.record(began, uint64(n)) } //nolint:gosec // of a request's items
+
+// stats returns what the lane did until now.
+func (l *laneTally) stats(now time.Time) capsign.LaneStats {
+	s := capsign.LaneStats{Answered: l.answered.Load(), Refused: make(map[capsign.Code]uint64)}
+	s.Process, s.PerSecond = l.process.last(now)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for code, n := range l.refused {
+		s.Refused[code] = n
+	}
+	return s
+}
+
+// stats returns what the worker tells of its work.
+func (w *Worker) stats() capsign.WorkerStats {
+	now := time.Now()
+	s := capsign.WorkerStats{
+		Worker: w.gate.describe(w.id), Version: w.cfg.Version, Started: w.tally.started.UTC().Truncate(time.Second),
+		Class: w.class(), Lanes: make(map[capsign.Lane]capsign.LaneStats, len(w.lanes)),
+	}
+	s.Sign, _ = w.tally.sign.last(now)
+	for _, l := range w.lanes {
+		s.Lanes[l.name] = w.tally.lane(l.name).stats(now)
+	}
+	return s
+}
+
+// class returns the class of the keys that the worker holds, or "" where they
+// are of several.
+func (w *Worker) class() (class capsign.Class) {
+	for _, key := range w.keys.all() {
+		if class != "" && key.Class != class {
+			return ""
+		}
+		class = key.Class
+	}
+	return class
 }
 
 // Tally is what micro's STATS show of a worker, as the data of its endpoint.
@@ -38,16 +110,17 @@ type Tally struct {
 // statistics: PING, INFO and STATS, and an endpoint that tells the tally. It is
 // not what clients rely on.
 func (w *Worker) startService(context.Context) error {
+	w.tally.started = time.Now()
 	service, err := micro.AddService(w.nc, micro.Config{
 		Name: ServiceName, Version: w.cfg.Version, Description: "signs requests of a cap pool",
 		Metadata:     map[string]string{"pool": w.cfg.Pool, "provider": w.cfg.Provider},
-		StatsHandler: func(*micro.Endpoint) any { return w.tally.snapshot() },
+		StatsHandler: func(*micro.Endpoint) any { return w.tally.sum() },
 	})
 	if err != nil {
 		return capsign.BrokerUnreachable
 	}
 	err = service.AddEndpoint("tally", micro.HandlerFunc(func(r micro.Request) {
-		if data, err := json.Marshal(w.tally.snapshot()); err == nil && isInbox(r.Reply()) {
+		if data, err := json.Marshal(w.tally.sum()); err == nil && isInbox(r.Reply()) {
 			_ = r.Respond(data) // nobody waits for it any more
 		}
 	}), micro.WithEndpointSubject("cap.worker."+w.cfg.Pool+".tally"))
@@ -59,7 +132,16 @@ func (w *Worker) startService(context.Context) error {
 	return nil
 }
 
-// snapshot returns the counts as of now.
-func (t *tally) snapshot() Tally {
-	return Tally{Answered: t.answered.Load(), Refused: t.refused.Load()}
+// sum returns the counts as of now, of both lanes.
+func (t *tally) sum() Tally {
+	var sum Tally
+	for _, l := range []*laneTally{&t.express, &t.bulk} {
+		sum.Answered += l.answered.Load()
+		l.mu.Lock()
+		for _, n := range l.refused {
+			sum.Refused += n
+		}
+		l.mu.Unlock()
+	}
+	return sum
 }

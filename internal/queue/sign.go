@@ -154,6 +154,7 @@ func (w *Worker) callSigner(ctx context.Context, key capsign.Key, msgs [][]byte)
 		}
 		endSpan(span, err)
 		w.metrics.signed(ctx, key, len(msgs), err, time.Since(began))
+		w.tally.signed(began, len(msgs))
 	}()
 	if w.cfg.SignTimeout > 0 {
 		var cancel context.CancelFunc
