@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 )
@@ -17,6 +18,11 @@ type pace struct {
 	warm   time.Duration // load before it counts
 	window time.Duration // what counts
 	tries  int           // repetitions of a round whose raw figures differ
+	// backlog is how many bulk items are queued where many are, keys how many key
+	// versions a pool has where there are many, and workers how many serve it.
+	backlog, keys, workers int
+	// ackWait is after how long a lost worker's bulk requests are delivered again.
+	ackWait time.Duration
 	// patience is after how long such rounds are kept instead of repeated.
 	patience time.Duration
 }
@@ -25,11 +31,13 @@ type pace struct {
 var (
 	full = pace{
 		rounds: 3, raw: 400 * time.Millisecond, warm: 300 * time.Millisecond,
-		window: 1500 * time.Millisecond, tries: 3, patience: 8 * time.Minute,
+		window: 1500 * time.Millisecond, tries: 3, patience: 10 * time.Minute,
+		backlog: 1_000_000, keys: 1000, workers: 8, ackWait: 5 * time.Second,
 	}
 	quick = pace{
 		rounds: 1, raw: 50 * time.Millisecond, warm: 50 * time.Millisecond,
 		window: 200 * time.Millisecond, tries: 1,
+		backlog: 20_000, keys: 20, workers: 2, ackWait: time.Second,
 	}
 )
 
@@ -185,6 +193,14 @@ func (b *bench) pass(dir string) *pass {
 		pace: b.cfg.pace, messages: b.raw.messages, dir: dir, procs: b.cfg.procs, waiting: b.cfg.waiting,
 		profiles: b.cfg.profiles, profile: nothing, programs: b.programs,
 	}
+}
+
+// in returns a pass in a directory of its own below p's, which is made with the
+// first file.
+func (p *pass) in(name string) *pass {
+	below := *p
+	below.dir = filepath.Join(p.dir, name)
+	return &below
 }
 
 // report tells whoever waits how a round went.

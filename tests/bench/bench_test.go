@@ -6,14 +6,17 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/capsign/cap/capsign"
 )
 
 // TestMain lets the test's own binary be the other half of a row.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == "serve" || os.Args[1] == "token") {
+	if len(os.Args) > 1 && slices.Contains([]string{"serve", "work", "token"}, os.Args[1]) {
 		main()
 		return
 	}
@@ -25,7 +28,7 @@ func TestMain(m *testing.M) {
 func TestQuickRunMeasuresEveryRow(t *testing.T) {
 	report := filepath.Join(t.TempDir(), "performance.md")
 	var table bytes.Buffer
-	args := []string{"-quick", "-row", "P1,P2,P3,P4,P5,P6,baseline", "-o", report}
+	args := []string{"-quick", "-row", "P1,P2,P3,P4,P5,P6,P7,P8,P9,P10,baseline", "-o", report}
 	if err := run(t.Context(), args, strings.NewReader(""), &table, t.Output()); err != nil {
 		t.Fatal(err)
 	}
@@ -43,6 +46,49 @@ func TestQuickRunMeasuresEveryRow(t *testing.T) {
 	}
 	if nonsense := regexp.MustCompile(`(?m)^.*(NaN|Inf).*$`).FindAll(written, -1); nonsense != nil {
 		t.Errorf("figures that are no numbers:\n%s", bytes.Join(nonsense, []byte("\n")))
+	}
+}
+
+// TestEveryTargetHasItsRow holds the table to the targets that cap has: a row that
+// was taken out would otherwise be a target that nobody misses.
+func TestEveryTargetHasItsRow(t *testing.T) {
+	with := map[string]int{} // how many rows of an id have goals
+	var ids []string
+	for _, r := range rows() {
+		if !slices.Contains(ids, r.id) {
+			ids = append(ids, r.id)
+		}
+		for goal := range r.goals {
+			if !slices.Contains(order, goal) {
+				t.Errorf("%s, %s: %q is held to a bound and not in the table", r.id, r.what, goal)
+			}
+		}
+		if len(r.goals) > 0 {
+			with[r.id]++
+		}
+	}
+	if want := strings.Fields("P1 P2 P3 P4 P5 P6 P7 P8 P9 P10 P11 baseline"); !slices.Equal(ids, want) {
+		t.Errorf("the table has the rows %v, want %v", ids, want)
+	}
+	for id, want := range map[string]int{"P1": 2, "P2": 2, "P3": 2, "P4": 1, "P5": 3, "P6": 8, "P7": 1, "P8": 1, "P9": 1, "P10": 5, "P11": 1} {
+		if with[id] != want {
+			t.Errorf("%s: %d rows are held to a bound, want %d", id, with[id], want)
+		}
+	}
+}
+
+func TestSecondReleaseIsNoticed(t *testing.T) {
+	var w witness
+	w.mu.Lock()
+	for n, lane := range []capsign.Lane{capsign.Express, capsign.Express, capsign.Bulk} {
+		w.sent(uint64(n), lane)
+	}
+	w.mu.Unlock()
+	w.heard(0)
+	w.heard(2)
+	w.heard(2)
+	if f := w.figures(5 * time.Second); f[lost] != 1 || f[doubled] != 1 || w.missing() != 1 {
+		t.Errorf("%v lost, %v doubled, %d missing; want one each", f[lost], f[doubled], w.missing())
 	}
 }
 

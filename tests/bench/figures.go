@@ -32,6 +32,30 @@ const (
 	rawCPU    figure = "raw CPU-ms/signature"
 	others    figure = "% of the machine taken by others"
 
+	// Of one-offs beside a backlog.
+	bulkShare figure = "bulk, of its rate alone"
+	queued    figure = "bulk items still queued at the end"
+
+	// Of telemetry, beside none.
+	telemetryCPU  figure = "% of CPU time added by telemetry"
+	telemetryRate figure = "% of the rate lost by telemetry"
+
+	// Of a worker's crash.
+	expressWait figure = "express: longest wait, ms"
+	bulkWait    figure = "bulk: longest wait beyond AckWait, ms"
+	taken       figure = "requests taken over from the killed worker"
+	lost        figure = "requests lost"
+	doubled     figure = "requests released twice"
+
+	// Of work that grows.
+	cpuFew     figure = "CPU-ms/signature, few"
+	cpuMany    figure = "CPU-ms/signature, many"
+	cpuGrowth  figure = "CPU time of many, of few"
+	memory     figure = "MB of memory at most"
+	spread     figure = "of so many times one worker"
+	oneWorker  figure = "signatures/s of one worker"
+	allWorkers figure = "signatures/s of all workers"
+
 	// Of a provider on a token, beside the token's module alone.
 	ofModule         figure = "of the module"
 	ofModuleVerified figure = "of the module, with the queue's verification"
@@ -59,7 +83,8 @@ const (
 // order is the order of the figures in a row.
 var order = []figure{
 	ofRaw, ofRawCPU, ofModule, ofModuleVerified, ofModuleCPU, p50, p95, p99, p50At50, p99At50, p50At80, p99At80,
-	p50Added, p95Added, p99Added, p50SDK, p95SDK, p99SDK, p95Sleep, start, exit, exitEmpty, inits, binarySize,
+	bulkShare, queued, telemetryCPU, telemetryRate, expressWait, bulkWait, taken, lost, doubled,
+	cpuGrowth, cpuFew, cpuMany, spread, oneWorker, allWorkers, memory, p50Added, p95Added, p99Added, p50SDK, p95SDK, p99SDK, p95Sleep, start, exit, exitEmpty, inits, binarySize,
 	cpu, serverCPU, fsyncs, perSecond, saturated, late,
 	tokenRate, moduleRate, moduleSessions, moduleCPU, rawRate, rawCPU, others,
 }
@@ -73,7 +98,7 @@ type goals map[figure]float64
 // isShare reports whether f is a share of what could be had at most. Those
 // should be high; everything else should be low.
 func (f figure) isShare() bool {
-	return slices.Contains([]figure{ofRaw, ofRawCPU, ofModule, ofModuleVerified, ofModuleCPU}, f)
+	return slices.Contains([]figure{ofRaw, ofRawCPU, ofModule, ofModuleVerified, ofModuleCPU, bulkShare, spread}, f)
 }
 
 // met reports whether a value keeps to the bound of f.
@@ -96,9 +121,11 @@ func (f figure) bound(value float64) string {
 func (f figure) format(value float64) string {
 	digits := 2
 	switch f {
-	case perSecond, saturated, rawRate, tokenRate, moduleRate, moduleSessions, others, start:
+	case perSecond, saturated, rawRate, tokenRate, moduleRate, moduleSessions, others, start,
+		queued, expressWait, bulkWait, taken, lost, doubled, memory, oneWorker, allWorkers:
 		digits = 0
-	case cpu, serverCPU, rawCPU, moduleCPU, ofRaw, ofRawCPU, ofModule, ofModuleVerified, ofModuleCPU:
+	case cpu, serverCPU, rawCPU, moduleCPU, ofRaw, ofRawCPU, ofModule, ofModuleVerified, ofModuleCPU,
+		bulkShare, cpuFew, cpuMany, cpuGrowth, spread:
 		digits = 3
 	}
 	return strconv.FormatFloat(value, 'f', digits, 64)

@@ -1,6 +1,6 @@
 // Command bench measures how fast cap is, as ratios to what the machine's cores
 // can sign at all, beside the targets it is held to and beside what one would
-// write without cap. "make bench" runs it; it takes nine minutes.
+// write without cap. "make bench" runs it; it takes a quarter of an hour.
 package main
 
 import (
@@ -40,11 +40,15 @@ type settings struct {
 }
 
 // run measures and prints the table. As "bench serve DIR lazy|always" it is
-// the serving half of a row that has two processes, and as "bench token
+// the serving half of a row that has two processes, as "bench work URL KEYS AUDIT
+// lazy|always DELAY ACKWAIT" a worker of its own, and as "bench token
 // provider|module LIBRARY ALG SIZE PROFILES" one of those that sign on a token.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	if len(args) == 3 && args[0] == "serve" {
 		return serve(ctx, args[1], durability(args[2]), stdin, stdout)
+	}
+	if len(args) == 7 && args[0] == "work" {
+		return work(ctx, args[1:], stdin, stdout)
 	}
 	if len(args) == 6 && args[0] == "token" {
 		return serveToken(ctx, args[1:], stdin, stdout)
@@ -75,7 +79,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	cfg := settings{pace: full}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	only := flags.String("row", "", "measure only these `rows`: P1,P2,P3,P4,P5,P6,P11,baseline")
+	only := flags.String("row", "", "measure only these `rows`: P1 to P11, baseline")
 	short := flags.Bool("quick", false, "one short round, to see that everything runs")
 	window := flags.Duration("window", 0, "how long each round of a row counts; 0 means what the pace says")
 	flags.IntVar(&cfg.procs, "gomaxprocs", workerProcs(), "GOMAXPROCS of every process measured")

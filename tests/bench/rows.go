@@ -92,6 +92,38 @@ func rows() []row {
 		oneByOneRow("Google", gcpCloud),
 		oneByOneRow("Azure, HTTP/1.1", azureCloud(true)),
 		{
+			id: "P7", what: "one-off beside a bulk backlog", sync: lazy,
+			goals: goals{p99: 5, bulkShare: 0.85}, measure: beside(lazy),
+		},
+		{id: "P7", what: "one-off beside a bulk backlog", sync: always, measure: beside(always)},
+		{
+			id: "P8", what: "telemetry on, one per message, 64 in flight", sync: lazy,
+			goals: goals{telemetryCPU: 5}, measure: observed(lazy, pipelined),
+		},
+		{
+			id: "P9", what: "one of two workers killed, 40 ms a signature", sync: always,
+			goals: goals{expressWait: 2000, bulkWait: 2000, lost: 0, doubled: 0}, measure: crash(always),
+		},
+		{
+			id: "P10", what: "10³ and 10⁶ items queued, server and worker", sync: lazy,
+			goals: goals{cpuGrowth: 1.1, memory: 300}, measure: backlogs,
+		},
+		{id: "P10", what: "10⁶ items queued, worker alone", sync: lazy, goals: goals{memory: 150}, measure: apart},
+		{
+			id: "P10", what: "1 and 1 000 key versions", sync: lazy, goals: goals{cpuGrowth: 1.1},
+			measure: grown(
+				func(*pass) workers { return workers{} }, func(p *pass) workers { return workers{keys: p.pace.keys} }),
+		},
+		{
+			id: "P10", what: "1 and 8 workers", sync: lazy, goals: goals{cpuGrowth: 1.1},
+			measure: grown(
+				func(*pass) workers { return workers{} }, func(p *pass) workers { return workers{n: p.pace.workers} }),
+		},
+		{
+			id: "P10", what: "8 workers, 40 ms a signature, one per message", sync: lazy,
+			goals: goals{spread: 0.95}, measure: slowFleet,
+		},
+		{
 			id: "P11", what: "worker's exec to first verified signature", sync: lazy,
 			measure: coldStart(lazy),
 		},

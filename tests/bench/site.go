@@ -83,37 +83,104 @@ func startPool(ctx context.Context, dir string, sync durability) (url string, st
 	}, nil
 }
 
+// workers says what the workers of a site are like; the zero value is one like
+// cmd/worker's, with one fresh key.
+type workers struct {
+	n       int           // how many; 0 means one
+	keys    int           // key versions; 0 means one
+	delay   time.Duration // what a signature takes longer than it does
+	ackWait time.Duration // of the bulk lane
+}
+
+// slowParallelism is how many signatures a delayed provider makes at once.
+const slowParallelism = 8
+
 // startWorker starts a worker over nc with a fresh key and an audit log below
 // dir, which syncs as the broker does.
 func startWorker(ctx context.Context, nc *nats.Conn, dir string, sync durability) (stop func() error, err error) {
-	cfg := software.Config{Dir: filepath.Join(dir, "keys"), KeyName: "cap-signing"}
-	kid, err := software.Generate(ctx, cfg)
+	keys := filepath.Join(dir, "keys")
+	if err := makeKeys(ctx, keys, 1); err != nil {
+		return nil, err
+	}
+	return serveKeys(ctx, nc, keys, filepath.Join(dir, "audit"), sync, workers{})
+}
+
+// keyConfig is where the pool's key versions are.
+func keyConfig(dir string) software.Config {
+	return software.Config{Dir: dir, KeyName: "cap-signing"}
+}
+
+// makeKeys makes n key versions in dir.
+func makeKeys(ctx context.Context, dir string, n int) error {
+	for range n {
+		if _, err := software.Generate(ctx, keyConfig(dir)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// serveKeys starts a worker over nc for all key versions in keys, with an audit
+// log in record.
+func serveKeys(ctx context.Context, nc *nats.Conn, keys, record string, sync durability, like workers) (stop func() error, err error) {
+	provider, err := software.Open(ctx, keyConfig(keys))
 	if err != nil {
 		return nil, err
 	}
-	provider, err := software.Open(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	key, err := provider.PublicKey(ctx, kid)
+	held, err := heldKeys(ctx, provider)
 	if err != nil {
 		return nil, errors.Join(err, provider.Close())
 	}
-	record, err := audit.Open(filepath.Join(dir, "audit"), sync == lazy)
+	log, err := audit.Open(record, sync == lazy)
 	if err != nil {
 		return nil, errors.Join(err, provider.Close())
 	}
-	worker, err := queue.Start(ctx, nc, queue.Config{
-		Pool: "default", Provider: provider.ProviderID(), Signer: provider, Keys: []capsign.Key{key}, Audit: record,
+	cfg := queue.Config{
+		Pool: "default", Provider: provider.ProviderID(), Signer: provider, Keys: held, Audit: log,
 		Prefetch: 64, // as cmd/worker has it for software keys
-		Log:      slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-	})
+		Log:      slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
+
+		BulkAckWait: like.ackWait,
+	}
+	if like.delay > 0 {
+		cfg.Signer, cfg.Parallelism, cfg.Prefetch = slow{provider, like.delay}, slowParallelism, 0
+	}
+	worker, err := queue.Start(ctx, nc, cfg)
 	if err != nil {
-		return nil, errors.Join(err, record.Close(), provider.Close())
+		return nil, errors.Join(err, log.Close(), provider.Close())
 	}
 	return func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 		defer cancel()
-		return errors.Join(worker.Stop(ctx), record.Close(), provider.Close())
+		return errors.Join(worker.Stop(ctx), log.Close(), provider.Close())
 	}, nil
+}
+
+// heldKeys returns all key versions of a provider.
+func heldKeys(ctx context.Context, provider *software.Provider) ([]capsign.Key, error) {
+	kids, err := provider.ListKIDs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	held := make([]capsign.Key, len(kids))
+	for i, kid := range kids {
+		if held[i], err = provider.PublicKey(ctx, kid); err != nil {
+			return nil, err
+		}
+	}
+	return held, nil
+}
+
+// slow is a signer that takes its time, as a device or a service does.
+type slow struct {
+	queue.Signer
+	delay time.Duration
+}
+
+// Sign waits and signs.
+func (s slow) Sign(ctx context.Context, kid string, msg []byte) (capsign.Signature, error) {
+	if err := pauseFor(ctx, s.delay); err != nil {
+		return capsign.Signature{}, capsign.ProviderTimeout
+	}
+	return s.Signer.Sign(ctx, kid, msg)
 }
