@@ -34,8 +34,8 @@ type call struct {
 	answer  chan []byte // the result's body; holds one
 	denied  chan struct{}
 	kept    chan struct{} // speaks once the broker has stored the request
-	acked   atomic.Bool // the broker has stored the request
-	refused atomic.Bool // the broker has refused to store it, so far
+	acked   atomic.Bool   // the broker has stored the request
+	refused atomic.Bool   // the broker has refused to store it, so far
 }
 
 // exchange sends one request and waits for its result, which is none that
@@ -250,19 +250,24 @@ func (c *Client) giveUp(ctx context.Context, cl *call) (Result, error) {
 	if body := c.readStored(context.WithoutCancel(ctx), cl); body != nil {
 		return cl.accept(body)
 	}
-	code := OutcomeUnknown
-	pool, _ := c.pools.get(c.cfg.Pool)
-	switch {
-	case pool.State == PoolPaused:
+	code := c.silence(cl)
+	if pool, _ := c.pools.get(c.cfg.Pool); pool.State == PoolPaused {
 		code = pool.Code // the request has expired with ctx: nobody will sign it
-	case cl.acked.Load():
-		code = ResultTimeout
-	case cl.refused.Load():
-		code = QueueUnavailable
-	case !c.nc.IsConnected():
-		code = BrokerUnreachable
 	}
 	return Result{}, fmt.Errorf("%w (%w)", cl.fail(code), context.Cause(ctx))
+}
+
+// silence returns what there is to say of a call that was not answered.
+func (c *Client) silence(cl *call) Code {
+	switch {
+	case cl.acked.Load():
+		return ResultTimeout
+	case cl.refused.Load():
+		return QueueUnavailable
+	case !c.nc.IsConnected():
+		return BrokerUnreachable
+	}
+	return OutcomeUnknown
 }
 
 // accept reads a result's body: it must answer this very request, with a refusal

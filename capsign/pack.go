@@ -9,8 +9,11 @@ import (
 )
 
 const (
-	// linger is how long a request waits for more items before it is sent.
-	linger = time.Millisecond
+	// linger is how long a request waits for one more item before it is sent, and
+	// runLinger how long in a run, whose items are read from files as a rule: a
+	// second more or less is nothing there, and a request of few items costs as
+	// much as one of many.
+	linger, runLinger = time.Millisecond, 50 * time.Millisecond
 	// fedAhead is how many items are drawn before there is a request for them.
 	fedAhead = 64
 )
@@ -91,7 +94,8 @@ func (p *pack) messages(positions []int) [][]byte {
 // pipeline packs items into requests, has a bounded number of them under way,
 // and gives back the packs in the order of their items.
 type pipeline struct {
-	size *packSize
+	size   *packSize
+	linger time.Duration
 	// plan, unless nil, prepares the pack that begins with an index.
 	plan func(*pack)
 	// send gives each item of a pack its outcome, or the pack its failure.
@@ -187,7 +191,7 @@ func (l *pipeline) next(p *pack) (Item, bool) {
 	select {
 	case item, open := <-l.fed:
 		return item, open
-	case <-time.After(linger):
+	case <-time.After(l.linger):
 		return Item{}, false
 	}
 }

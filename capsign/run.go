@@ -2,7 +2,6 @@ package capsign
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -37,7 +36,8 @@ type Run struct {
 
 // NewRun returns the run of that id, which [NewClientID] has made, or prepares
 // to take it up again where the journal has entries. It wraps [BadRequest] where
-// they cannot be a run's, or what the journal says. Close ends it.
+// they cannot be a run's, or what the journal says. Without a journal, the run
+// cannot be taken up again. Close ends it.
 func (c *Client) NewRun(id string, journal Journal) (*Run, error) {
 	if err := CheckRequestID(id + ".1"); err != nil {
 		return nil, fmt.Errorf("capsign: run: %w", BadRequest)
@@ -52,6 +52,9 @@ func (c *Client) NewRun(id string, journal Journal) (*Run, error) {
 	}
 	return &Run{client: own, journal: journal}, nil
 }
+
+// ID returns the run's id.
+func (r *Run) ID() string { return r.client.id }
 
 // Close ends the run's subscriptions. Its client is the caller's.
 func (r *Run) Close() { r.client.Close() }
@@ -77,7 +80,7 @@ func (r *Run) Sign(ctx context.Context, done int, items func(from int) iter.Seq[
 			r.err = err
 			return
 		}
-		line := &pipeline{size: r.client.size, plan: r.plan, send: func(ctx context.Context, p *pack) {
+		line := &pipeline{size: r.client.size, linger: runLinger, plan: r.plan, send: func(ctx context.Context, p *pack) {
 			p.failed = r.sign(ctx, p, done-p.first)
 		}}
 		for p := range line.run(ctx, first, r.client.cfg.Window, items(first)) {
@@ -105,6 +108,9 @@ func (r *Run) Err() error { return r.err }
 func (r *Run) recall(done int) (first int, err error) {
 	r.err, r.asked = nil, make(map[int][]Entry)
 	first = done
+	if r.journal == nil {
+		return first, r.order()
+	}
 	var last uint64
 	for entry, err := range r.journal.Entries() {
 		if err == nil {
@@ -273,6 +279,9 @@ func (r *Run) enter(ctx context.Context, p *pack, open []int) (*call, error) {
 	for _, i := range open {
 		entry.Digests[i] = digestOf(p.items[i])
 	}
+	if r.journal == nil {
+		return cl, nil
+	}
 	if err := r.journal.Append(entry); err != nil {
 		return nil, fmt.Errorf("capsign: run: journal: %w", err)
 	}
@@ -337,17 +346,9 @@ func (r *Run) callAgain(ctx context.Context, p *pack, entry Entry) (*call, error
 // lookUp returns the body of a call's result, or nil where the store says that
 // it has none.
 func (c *Client) lookUp(ctx context.Context, cl *call) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*lastLook)
-	defer cancel()
-	msg, err := c.nc.RequestWithContext(ctx, directGet+StoreSubject(c.cfg.Tenant, cl.id), nil)
+	body, err := readDirect(ctx, c.nc, ResultsStream, StoreSubject(c.cfg.Tenant, cl.id))
 	if err != nil {
-		return nil, cl.fail(BrokerUnreachable)
+		return nil, cl.fail(CodeOf(err))
 	}
-	switch status := msg.Header.Get("Status"); cmp.Or(status, "200") {
-	case "200":
-		return msg.Data, nil
-	case "404":
-		return nil, nil
-	}
-	return nil, cl.fail(QueueUnavailable)
+	return body, nil
 }

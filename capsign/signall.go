@@ -47,7 +47,7 @@ type Signed struct {
 // be taken up again.
 func (c *Client) SignAll(ctx context.Context, items iter.Seq[Item]) iter.Seq2[Signed, error] {
 	return func(yield func(Signed, error) bool) {
-		line := &pipeline{size: c.size, send: c.sign}
+		line := &pipeline{size: c.size, linger: linger, send: c.sign}
 		for p := range line.run(ctx, 0, c.cfg.Window, items) {
 			for i := range p.items {
 				if !yield(p.signed[i], p.errs[i]) {

@@ -21,6 +21,8 @@ const (
 	TenantLocal = "local"
 	// ResultsStream keeps every result, one per request id.
 	ResultsStream = "CAP_RESULTS"
+	// RunsStream keeps the lists of runs that were left to the workers.
+	RunsStream = "CAP_RUNS"
 	// KeysBucket is the KV bucket of public keys; its keys are kids.
 	KeysBucket = "CAP_KEYS"
 	// PoolsBucket is the KV bucket of pool states; its keys are pool names.
@@ -73,6 +75,16 @@ func StoreSubject(tenant, requestID string) string {
 // makes it the one subject a client subscribes to.
 func ResultSubject(tenant, requestID string) string {
 	return "cap.result." + tenant + "." + requestID
+}
+
+// runAbout ends the subject of what there is to say of a run as a whole.
+const runAbout = "about"
+
+// RunSubject returns the subject of a document about a run that was left to the
+// workers: "about" for a [RunInfo], or the index of its first item for a
+// [RunPart].
+func RunSubject(tenant, id, name string) string {
+	return "cap.run." + tenant + "." + id + "." + name
 }
 
 // CheckToken refuses a tenant or pool name that is not 1 to 32 characters out

@@ -22,7 +22,7 @@ const (
 // leaves sizes and ages of existing ones as their operator set them.
 func (w *Worker) provision(ctx context.Context) error {
 	js, cfg := w.js, w.cfg
-	for _, want := range []jetstream.StreamConfig{jobsConfig(cfg), resultsConfig(cfg), deadConfig(cfg)} {
+	for _, want := range []jetstream.StreamConfig{jobsConfig(cfg), resultsConfig(cfg), runsConfig(cfg), deadConfig(cfg)} {
 		stream, err := js.CreateStream(ctx, want)
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			stream, err = js.Stream(ctx, want.Name)
@@ -73,6 +73,23 @@ func resultsConfig(cfg Config) jetstream.StreamConfig {
 		AllowDirect:          true,
 		RePublish:            &jetstream.RePublish{Source: "cap.store.>", Destination: "cap.result.>"},
 		Replicas:             cfg.Replicas,
+	}
+}
+
+// runsConfig keeps what publishers say of the runs that they leave: as long as a
+// request may wait, and then its result be asked for. A full one refuses more.
+func runsConfig(cfg Config) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              capsign.RunsStream,
+		Subjects:          []string{"cap.run.>"},
+		Storage:           jetstream.FileStorage,
+		Discard:           jetstream.DiscardNew,
+		MaxMsgsPerSubject: 1,
+		MaxMsgSize:        1 << 20,
+		MaxAge:            2 * cfg.ResultKeep,
+		MaxBytes:          1 << 30,
+		AllowDirect:       true,
+		Replicas:          cfg.Replicas,
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/capsign/cap/capsign"
+	"github.com/capsign/cap/internal/batch"
 )
 
 // completionTimeout bounds how long a shell waits for the broker after Tab.
@@ -27,6 +28,9 @@ func (a *app) completeFlags(root *cobra.Command) {
 	}
 	for _, cmd := range withFlag(root, "format") {
 		register(cmd, "format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+	}
+	for _, cmd := range withFlag(root, "what") {
+		register(cmd, "what", cobra.FixedCompletions([]string{batch.Contents, batch.Checksum}, cobra.ShellCompDirectiveNoFileComp))
 	}
 }
 

@@ -40,12 +40,16 @@ type problem struct {
 // fail tells the person what went wrong, on stdout as well where JSON was asked
 // for, and returns the exit status. cmd may be nil.
 func (a *app) fail(ctx context.Context, cmd *cobra.Command, args []string, err error) int {
-	p, status := a.problem(cmd, err), codeOf(err).ExitStatus()
+	p, status := a.problem(cmd, err), statusOf(err)
+	f, explained := errors.AsType[*fault](err)
 	_, judged := errors.AsType[*unmet](err) // an interrupt is how its listening ends
-	if ctx.Err() != nil && status != capsign.OutcomeUnknown.ExitStatus() && !judged {
+	switch {
+	case explained && f.interrupted: // which says how to go on
+		p.Code, status = "interrupted", interrupted
+	case ctx.Err() != nil && status != capsign.OutcomeUnknown.ExitStatus() && !judged:
 		p, status = problem{Code: "interrupted", Message: "Interrupted."}, interrupted
 	}
-	if f, ok := errors.AsType[*fault](err); !ok || !f.silent {
+	if !explained || !f.silent {
 		fmt.Fprintf(a.stderr, "cap: %s%s (%s)\n", prefix(cmd), p.Message, p.Code)
 		if p.Hint != "" {
 			fmt.Fprintf(a.stderr, "hint: %s\n", p.Hint)
@@ -55,6 +59,14 @@ func (a *app) fail(ctx context.Context, cmd *cobra.Command, args []string, err e
 		_ = a.printJSON(p) // stdout may be what is broken; stderr has said so
 	}
 	return status
+}
+
+// statusOf returns the exit status of err.
+func statusOf(err error) int {
+	if f, ok := errors.AsType[*fault](err); ok && f.exit != 0 {
+		return f.exit
+	}
+	return codeOf(err).ExitStatus()
 }
 
 // problem returns what there is to say about err.

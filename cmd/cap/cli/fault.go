@@ -20,6 +20,13 @@ type fault struct {
 	hint     string // what to do about it; empty means what there is for the code
 	misuse   bool   // of the command line: its hint is the command's help
 	silent   bool   // the person has been told already
+	exit     int    // the exit status; 0 means the code's
+	// interrupted says that an interrupt ended what can be taken up again, as
+	// the hint says.
+	interrupted bool
+	// whole says that each of many files has its outcome, though not all are
+	// signed.
+	whole bool
 }
 
 // Error returns the sentence.

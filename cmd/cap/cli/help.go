@@ -26,6 +26,7 @@ var exitMeanings = []struct {
 	{8, "the configuration cannot be used"},
 	{9, "the broker cannot be reached"},
 	{10, "a key, keyring or signature failed its check: an alarm"},
+	{someSigned, "of sign-batch and jobs: some files are signed, others were refused"},
 	{70, "a bug in cap"},
 	{interrupted, "interrupted, with no request in flight"},
 }

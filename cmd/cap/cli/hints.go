@@ -27,6 +27,7 @@ var hints = map[capsign.Code]string{
 
 	capsign.PoolUnknown: "'cap keys info' lists the pools; a worker makes one when it starts: 'worker --pool NAME'.",
 	capsign.KeyUnknown:  "'cap keys info' lists the pool's keys.",
+	capsign.RunUnknown:  "'cap jobs list' shows the jobs that there are; the broker forgets them after two days.",
 	capsign.KIDUnknown:  "'cap keys info' lists the kids; a kid of another pool or key needs another --pool or --key.",
 
 	capsign.PassphraseIncorrect: "the pool waits for its operator; the worker's log says more.",
