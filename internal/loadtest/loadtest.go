@@ -33,6 +33,9 @@ const (
 	MaxInFlight = 65_536
 )
 
+// ErrTooLong is what is wrong with a configuration of more than [MaxDuration].
+var ErrTooLong = fmt.Errorf("loadtest: longer than %s: %w", MaxDuration, capsign.BadRequest)
+
 // Signer is what is put under load; [capsign.Client] is one.
 type Signer interface {
 	// Sign signs one message on the express lane.
@@ -99,7 +102,7 @@ func (c Config) Check() error {
 	case c.Step <= 0 || c.Warmup < 0 || c.Step > MaxDuration || c.Warmup > MaxDuration:
 		return fault("a step of %s after a warm-up of %s", c.Step, c.Warmup)
 	case c.duration() > MaxDuration:
-		return fault("%s are more than %s", c.duration(), MaxDuration)
+		return ErrTooLong
 	case c.InFlight < 0 || c.InFlight > MaxInFlight:
 		return fault("%d requests in flight", c.InFlight)
 	case c.Size < 0 || c.Size > capsign.MaxMessageSize:

@@ -2,7 +2,9 @@ package loadtest
 
 import (
 	"context"
+	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/capsign/cap/capsign"
@@ -123,6 +125,45 @@ type Lateness struct {
 	P50 Millis `json:"late_p50_ms"`
 	P99 Millis `json:"late_p99_ms"`
 	Max Millis `json:"late_max_ms"`
+}
+
+// Refusal returns nil where anything was signed, or nothing was due, and else an
+// error that wraps the code that most signatures were refused with, or
+// [capsign.ResultTimeout] where none was.
+func (r Report) Refusal() error {
+	refused := make(map[capsign.Code]int64)
+	var due int64
+	for _, lane := range r.Lanes {
+		for _, step := range lane.Steps {
+			due += step.Requests
+			if step.Answered > 0 || step.Throughput > 0 {
+				return nil
+			}
+			for code, n := range step.Refused {
+				refused[code] += n
+			}
+		}
+	}
+	if due == 0 {
+		return nil
+	}
+	most := capsign.ResultTimeout
+	for _, code := range slices.Sorted(maps.Keys(refused)) {
+		if refused[code] > refused[most] {
+			most = code
+		}
+	}
+	return fmt.Errorf("loadtest: refusal: %w", most)
+}
+
+// Busy reports whether the generator itself was so late that the times say as
+// much of the machine it ran on as of the pool.
+func (l Lane) Busy() bool {
+	var slowest Millis
+	for _, step := range l.Steps {
+		slowest = max(slowest, step.P99)
+	}
+	return l.Generator.P99 >= 1 && l.Generator.P99 >= slowest/10
 }
 
 // newReport says what came of a run that has ended.

@@ -1,6 +1,12 @@
 package loadtest
 
-import "github.com/capsign/cap/capsign"
+import (
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/capsign/cap/capsign"
+)
 
 // Setup is what ran where, for a reader who wants to know what the figures are
 // worth. What is not known is empty.
@@ -41,3 +47,22 @@ const (
 	OtherMachine Place = "another machine"
 	PlaceUnknown Place = "not known"
 )
+
+// ThisMachine returns a setup with what there is to say of this machine.
+func ThisMachine() Setup {
+	return Setup{
+		Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+		CPU: processor(), Cores: runtime.GOMAXPROCS(0),
+	}
+}
+
+// processor returns the model of the processor, or "" where Linux does not say.
+func processor() string {
+	data, _ := os.ReadFile("/proc/cpuinfo") // missing, the name stays empty
+	for line := range strings.Lines(string(data)) {
+		if name, value, _ := strings.Cut(line, ":"); strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}

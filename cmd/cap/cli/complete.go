@@ -26,6 +26,9 @@ func (a *app) completeFlags(root *cobra.Command) {
 	for _, cmd := range withFlag(root, "to") {
 		register(cmd, "to", a.complete(a.completeKIDs))
 	}
+	for _, cmd := range withFlag(root, "arrivals") {
+		register(cmd, "arrivals", cobra.FixedCompletions(arrivalKinds, cobra.ShellCompDirectiveNoFileComp))
+	}
 	for _, cmd := range withFlag(root, "format") {
 		register(cmd, "format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	}

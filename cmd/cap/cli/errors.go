@@ -13,6 +13,7 @@ import (
 
 	"github.com/capsign/cap/capsign"
 	"github.com/capsign/cap/internal/latency"
+	"github.com/capsign/cap/internal/loadtest"
 )
 
 // interrupted is the exit status after Ctrl-C, as shells expect it, unless a
@@ -29,7 +30,9 @@ type problem struct {
 	Fallback bool      `json:"fallback,omitzero"`
 	Checks   []finding `json:"checks,omitzero"`
 	// Report is that of trace check, its members among these.
-	Report *latency.Report `json:",inline"`
+	Report *latency.Report `json:",embed"`
+	// Bench is bench's report, the members of which go before Code.
+	Bench *loadtest.Report `json:",embed"`
 	// Code is a capsign.Code or "interrupted".
 	Code    string   `json:"code"`
 	Message string   `json:"message"`
@@ -47,7 +50,7 @@ func (a *app) fail(ctx context.Context, cmd *cobra.Command, args []string, err e
 	case explained && f.interrupted: // which says how to go on
 		p.Code, status = "interrupted", interrupted
 	case ctx.Err() != nil && status != capsign.OutcomeUnknown.ExitStatus() && !judged:
-		p, status = problem{Code: "interrupted", Message: "Interrupted."}, interrupted
+		p, status = problem{Bench: p.Bench, Code: "interrupted", Message: "Interrupted."}, interrupted
 	}
 	if !explained || !f.silent {
 		fmt.Fprintf(a.stderr, "cap: %s%s (%s)\n", prefix(cmd), p.Message, p.Code)
@@ -83,6 +86,9 @@ func (a *app) problem(cmd *cobra.Command, err error) problem {
 	}
 	if u, ok := errors.AsType[*unmet](err); ok {
 		p.Report = &u.report
+	}
+	if m, ok := errors.AsType[*measured](err); ok {
+		p.Bench = &m.report
 	}
 	return p
 }

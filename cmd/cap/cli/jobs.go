@@ -85,13 +85,13 @@ func (a *app) getJob(ctx context.Context, id, out string) error {
 	}
 	file, err := renameio.NewPendingFile(out, renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
 	if err != nil {
-		return outFault(out, reason(err))
+		return fileFault("--out", out, reason(err))
 	}
 	defer file.Cleanup() //nolint:errcheck // replaced, or not wanted
 	to := bufio.NewWriterSize(file, 64<<10)
 	err = a.collectJob(ctx, id, out, func(line []byte) error {
 		if _, err := to.Write(line); err != nil {
-			return outFault(out, reason(err))
+			return fileFault("--out", out, reason(err))
 		}
 		return nil
 	})
@@ -99,7 +99,7 @@ func (a *app) getJob(ctx context.Context, id, out string) error {
 		return err
 	}
 	if failure := errors.Join(to.Flush(), file.CloseAtomicallyReplace()); failure != nil {
-		return outFault(out, reason(failure))
+		return fileFault("--out", out, reason(failure))
 	}
 	return err
 }

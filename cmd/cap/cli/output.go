@@ -23,25 +23,30 @@ func (a *app) checkOutput(out string, from ...input) error {
 	if isStdout(out) {
 		return nil
 	}
+	return a.checkFile("--out", out, from...)
+}
+
+// checkFile is checkOutput for a flag that names a file.
+func (a *app) checkFile(flag, out string, from ...input) error {
 	info, err := os.Stat(out)
 	if errors.Is(err, fs.ErrNotExist) {
 		info, err = os.Stat(filepath.Dir(out))
 		if err == nil && info.IsDir() {
 			return nil
 		}
-		return outFault(out, "there is no such directory")
+		return fileFault(flag, out, "there is no such directory")
 	}
 	switch {
 	case err != nil:
-		return outFault(out, reason(err))
+		return fileFault(flag, out, reason(err))
 	case info.IsDir():
-		return outFault(out, "it is a directory")
+		return fileFault(flag, out, "it is a directory")
 	case !info.Mode().IsRegular():
 		return nil // a device or a pipe may be both
 	}
 	for _, in := range from {
 		if a.sameFile(in.path, out) {
-			return misuse("%s and --out are the same file.", in.flag)
+			return misuse("%s and %s are the same file.", in.flag, flag)
 		}
 	}
 	return nil
@@ -64,9 +69,14 @@ func (a *app) write(ctx context.Context, out string, data []byte) error {
 	if isStdout(out) {
 		return a.print(data)
 	}
+	return a.writeTo(ctx, "--out", out, data)
+}
+
+// writeTo writes a result to the file that a flag names.
+func (a *app) writeTo(ctx context.Context, flag, out string, data []byte) error {
 	_, err := await(ctx, func() (struct{}, error) { return struct{}{}, writeFile(out, data) })
 	if err != nil {
-		return outFault(out, reason(err))
+		return fileFault(flag, out, reason(err))
 	}
 	return nil
 }
@@ -96,10 +106,10 @@ func writeInto(path string, data []byte) error {
 	return errors.Join(err, file.Close())
 }
 
-// outFault explains why --out cannot be written.
-func outFault(out, why string) error {
+// fileFault explains why the file that a flag names cannot be written.
+func fileFault(flag, out, why string) error {
 	return &fault{
 		code:     capsign.BadRequest,
-		sentence: fmt.Sprintf("--out %q cannot be written: %s.", out, why),
+		sentence: fmt.Sprintf("%s %q cannot be written: %s.", flag, out, why),
 	}
 }

@@ -129,7 +129,7 @@ func (a *app) signBatch(ctx context.Context, args []string, b batchFlags) error 
 	}
 	cause := a.workOff(ctx, run, b)
 	if err := run.Close(); err != nil {
-		return outFault(b.out, reason(err))
+		return fileFault("--out", b.out, reason(err))
 	}
 	return a.concludeBatch(ctx, run, b, cause)
 }
@@ -140,7 +140,7 @@ func (a *app) openBatch(ctx context.Context, args []string, b batchFlags) (*batc
 		return nil, err
 	}
 	if info, err := os.Stat(b.out); err == nil && !info.Mode().IsRegular() {
-		return nil, outFault(b.out, "it is no file")
+		return nil, fileFault("--out", b.out, "it is no file")
 	}
 	dir, err := os.Getwd()
 	if err != nil {
@@ -180,7 +180,7 @@ func batchFault(b batchFlags, err error) error {
 		return err
 	}
 	if _, ok := errors.AsType[*fs.PathError](err); ok {
-		return outFault(b.out, reason(err))
+		return fileFault("--out", b.out, reason(err))
 	}
 	return err
 }
@@ -231,7 +231,7 @@ func (a *app) workOff(ctx context.Context, run *batch.Run, b batchFlags) error {
 	for signed, err := range signing.Sign(ctx, run.Tally.Done(), run.Load(ctx, b.what)) {
 		outcome := batch.NewOutcome(signed, err)
 		if err := run.Note(outcome); err != nil {
-			return outFault(b.out, reason(err))
+			return fileFault("--out", b.out, reason(err))
 		}
 		bar.add(outcome.Code != "")
 	}
