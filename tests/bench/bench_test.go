@@ -163,16 +163,3 @@ func TestMedian(t *testing.T) {
 		}
 	}
 }
-
-func TestArrivalsKeepTheirRate(t *testing.T) {
-	n, last := 0, time.Time{}
-	for at := range poisson(20_000, 100*time.Millisecond) {
-		if at.Before(last) || time.Until(at) > 0 {
-			t.Fatalf("arrival %d comes before the last one, or before its time", n)
-		}
-		n, last = n+1, at
-	}
-	if n < 1700 || n > 2300 {
-		t.Errorf("%d arrivals, want about 2000", n)
-	}
-}

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/capsign/cap/capsign"
+	"github.com/capsign/cap/internal/loadtest"
 )
 
 // While a worker is killed, so many requests a second come on each lane, those in
@@ -66,7 +67,7 @@ func killOne(ctx context.Context, p *pass, sender *requester, seen *witness, vic
 				return nil, err
 			}
 		}
-		sleepUntil(began.Add(time.Duration(n) * time.Second / crashRate))
+		loadtest.KernelWait(ctx, began.Add(time.Duration(n) * time.Second / crashRate))
 		for lane, items := range map[capsign.Lane]int{capsign.Express: 1, capsign.Bulk: crashItems} {
 			seen.mu.Lock() // its result must not come first
 			n, err := sender.publish(lane, "", p.messages[:items])

@@ -3,15 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
-	"runtime"
-	"sync"
-	"sync/atomic"
-	"time"
-
-	"golang.org/x/sys/unix"
+	"fmt"
 
 	"github.com/capsign/cap/capsign"
+	"github.com/capsign/cap/internal/loadtest"
 )
 
 // openLoop measures one-offs that arrive by themselves, at 50 % and 80 % of
@@ -51,60 +46,27 @@ func openLoop(sync durability) func(context.Context, *pass) (figures, error) {
 
 // arrive sends one-offs at a mean rate per second, as a Poisson process, no
 // matter how many are unanswered. Each is timed from when it should have been
-// sent, so that a late generator hides nothing.
+// sent, so that a late generator hides nothing. One that fails fails the row.
 func arrive(ctx context.Context, p *pass, client *capsign.Client, rate float64) (figures, error) {
-	waits, delays := newLatencies(), newLatencies()
 	used, err := cpuTime(0)
 	if err != nil {
 		return nil, err
 	}
-	var calls sync.WaitGroup
-	var failed atomic.Pointer[error]
-	n := 0
-	for intended := range poisson(rate, 2*p.pace.window) {
-		delays.record(time.Since(intended))
-		msg := p.messages[n%len(p.messages)]
-		calls.Go(func() {
-			if _, err := client.Sign(ctx, msg); err != nil {
-				failed.Store(&err)
-			}
-			waits.record(time.Since(intended))
-		})
-		n++
+	report, err := loadtest.Run(ctx, loadtest.Config{
+		Signer: client, Wait: loadtest.KernelWait, Step: 2 * p.pace.window,
+		Loads: []loadtest.Load{{Lane: capsign.Express, Rates: []loadtest.Rate{{From: rate, To: rate}}}},
+		Size:  len(p.messages[0]), InFlight: loadtest.MaxInFlight,
+	})
+	if err != nil {
+		return nil, err
 	}
-	calls.Wait()
-	if err := failed.Load(); err != nil {
-		return nil, *err
+	step := report.Lanes[0].Steps[0]
+	if step.Answered < step.Requests {
+		return nil, fmt.Errorf("%d of %d one-offs were not answered: %v", step.Requests-step.Answered, step.Requests, step.Troubles())
 	}
 	now, err := cpuTime(0)
 	return figures{
-		p50: waits.quantile(50), p99: waits.quantile(99), late: delays.quantile(99),
-		cpu: (now - used).Seconds() * 1000 / float64(n),
+		p50: float64(step.P50), p99: float64(step.P99), late: float64(report.Lanes[0].Generator.P99),
+		cpu: (now - used).Seconds() * 1000 / float64(step.Requests),
 	}, err
-}
-
-// poisson yields the instants of a Poisson process of so many events per
-// second, each when it has come, for d. It sleeps in the kernel: the runtime's
-// timers may be a millisecond late on an idle machine.
-func poisson(rate float64, d time.Duration) func(yield func(time.Time) bool) {
-	return func(yield func(time.Time) bool) {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		random := rand.New(rand.NewPCG(1, 2))
-		began := time.Now()
-		for at := time.Duration(0); at < d; at += time.Duration(random.ExpFloat64() / rate * float64(time.Second)) {
-			sleepUntil(began.Add(at))
-			if !yield(began.Add(at)) {
-				return
-			}
-		}
-	}
-}
-
-// sleepUntil blocks the thread until t.
-func sleepUntil(t time.Time) {
-	for d := time.Until(t); d > 0; d = time.Until(t) {
-		left := unix.NsecToTimespec(d.Nanoseconds())
-		_ = unix.Nanosleep(&left, nil) // interrupted, it is begun again
-	}
 }
