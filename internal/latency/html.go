@@ -16,6 +16,7 @@ var pageText string
 // page is the report for a browser. It refers to nothing outside itself.
 var page = template.Must(template.New("report").Funcs(template.FuncMap{
 	"short": short, "limit": limit, "percent": percent, "slug": slug, "width": width, "of": of,
+	"join": func(names []string) string { return strings.Join(names, ", ") },
 }).Parse(pageText))
 
 // HTML returns the report as one page that opens offline.

@@ -34,13 +34,13 @@ func (r Report) writeLines(page *strings.Builder) {
 			fmt.Fprintf(page, "  %s: %s\n", l.Verdict, l.Why)
 		}
 	}
-	if names := r.unseen(); len(names) > 0 {
-		fmt.Fprintf(page, "not seen: %s\n", strings.Join(names, ", "))
+	if names := r.Unseen(); len(names) > 0 {
+		writeList(page, append([]string{"not seen: " + names[0]}, names[1:]...))
 	}
 }
 
-// unseen names the lines of which nothing was seen.
-func (r Report) unseen() (names []string) {
+// Unseen names the lines of which nothing was seen.
+func (r Report) Unseen() (names []string) {
 	for _, l := range r.Lines {
 		if l.Verdict == Unseen {
 			names = append(names, l.Name())
@@ -97,7 +97,7 @@ func (r Report) writeSlowest(page *strings.Builder) {
 	fmt.Fprintf(page, "\n%-22s %9s %9s  %s\n", "SLOWEST", "TOOK", "OF LIMIT", "TRACE")
 	for _, s := range r.Slowest {
 		fmt.Fprintf(page, "%-22s %9s %9s  %s\n", s.Name(), short(s.Seconds), percent(s.Share), s.Trace)
-		fmt.Fprintf(page, "  %s\n", s.parts())
+		writeList(page, s.parts())
 	}
 }
 
@@ -105,8 +105,7 @@ func (r Report) writeSlowest(page *strings.Builder) {
 func (s Slow) Name() string { return fmt.Sprintf("%s %s", s.Measure, s.Class) }
 
 // parts lists the segments of a slow request that took most of its time.
-func (s Slow) parts() string {
-	var texts []string
+func (s Slow) parts() (texts []string) {
 	for _, p := range s.Parts {
 		if p.Seconds >= s.Seconds/100 {
 			texts = append(texts, fmt.Sprintf("%s %s", p.Segment, short(p.Seconds)))
@@ -115,7 +114,23 @@ func (s Slow) parts() string {
 	if s.Code != "" {
 		texts = append(texts, string(s.Code))
 	}
-	return strings.Join(texts, ", ")
+	return texts
+}
+
+// writeList writes texts with commas between them, on as many lines as they need.
+func writeList(page *strings.Builder, texts []string) {
+	line := " "
+	for i, text := range texts {
+		if i < len(texts)-1 {
+			text += ","
+		}
+		if len(line)+1+len(text) > 80 {
+			fmt.Fprintln(page, line)
+			line = " "
+		}
+		line += " " + text
+	}
+	fmt.Fprintln(page, line)
 }
 
 // writeNotes writes what else there is to know.
