@@ -67,7 +67,7 @@ func killOne(ctx context.Context, p *pass, sender *requester, seen *witness, vic
 				return nil, err
 			}
 		}
-		loadtest.KernelWait(ctx, began.Add(time.Duration(n) * time.Second / crashRate))
+		loadtest.KernelWait(ctx, began.Add(time.Duration(n)*time.Second/crashRate))
 		for lane, items := range map[capsign.Lane]int{capsign.Express: 1, capsign.Bulk: crashItems} {
 			seen.mu.Lock() // its result must not come first
 			n, err := sender.publish(lane, "", p.messages[:items])

@@ -59,6 +59,7 @@ func TestScripts(t *testing.T) {
 			"lighten": lighten,
 			"pass":    pass,
 			"edit":    edit,
+			"traces":  traces,
 		},
 		RequireUniqueNames: true,
 	})
