@@ -81,8 +81,9 @@ func (c Coverage) Name() string {
 func (s Split) write(page *strings.Builder) {
 	fmt.Fprintf(page, "\n%-22s %9s %9s %9s %9s  %s\n", "WHERE TIME GOES: "+string(s.Class), "SAMPLES", "P50", "P95", "P99", "SHARE")
 	for _, p := range s.Parts {
-		fmt.Fprintf(page, "%-22s %9d %9s %9s %9s  %5s %s\n", p.Segment, p.Samples,
+		row := fmt.Sprintf("%-22s %9d %9s %9s %9s  %5s %s", p.Segment, p.Samples,
 			short(p.Seconds.P50), short(p.Seconds.P95), short(p.Seconds.P99), percent(p.Share), bar(p.Share))
+		fmt.Fprintln(page, strings.TrimRight(row, " "))
 	}
 }
 
@@ -169,6 +170,8 @@ func milliseconds(d time.Duration) string { return short(d.Seconds()) }
 // short returns a number of seconds in three digits or so.
 func short(seconds float64) string {
 	switch ms := seconds * 1000; {
+	case ms >= 99_950:
+		return fmt.Sprintf("%.0f s", seconds)
 	case ms >= 9_995:
 		return fmt.Sprintf("%.1f s", seconds)
 	case ms >= 999.5:
