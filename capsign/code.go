@@ -40,6 +40,7 @@ const (
 	KeyringMissing  Code = "keyring_missing"
 	ArtifactUnknown Code = "artifact_unknown"
 	RunUnknown      Code = "run_unknown"
+	LetterUnknown   Code = "letter_unknown"
 
 	PassphraseIncorrect Code = "passphrase_incorrect"
 	PINIncorrect        Code = "pin_incorrect"
@@ -153,6 +154,7 @@ var codeTable = []codeInfo{
 	{KeyringMissing, false, FateHeld, 4, "A keyring is required here, and there is none to be found."},
 	{ArtifactUnknown, false, FateNone, 4, "The registry has no such artifact, or nothing signed is attached to it."},
 	{RunUnknown, false, FateNone, 4, "The broker knows no such run, or knows it no longer."},
+	{LetterUnknown, false, FateNone, 4, "There is no dead letter of this number."},
 
 	{PassphraseIncorrect, false, FateNone, 5, "The passphrase does not open the key file."},
 	{PINIncorrect, false, FateLatched, 5, "The token refused the worker's PIN; nobody tries again before the pool is resumed."},

@@ -42,15 +42,25 @@ func (c *Client) NewRun(id string, journal Journal) (*Run, error) {
 	if err := CheckRequestID(id + ".1"); err != nil {
 		return nil, fmt.Errorf("capsign: run: %w", BadRequest)
 	}
+	own, err := c.as(id)
+	if err != nil {
+		return nil, fmt.Errorf("capsign: run: %w", err)
+	}
+	return &Run{client: own, journal: journal}, nil
+}
+
+// as returns a client of another id, which shares all else with c and must be
+// closed before it.
+func (c *Client) as(id string) (*Client, error) {
 	own := &Client{
 		nc: c.nc, cfg: c.cfg, id: id, metrics: c.metrics, pools: c.pools,
 		keys: c.keys, size: c.size, calls: make(map[uint64]*call),
 	}
 	if err := own.listen(); err != nil {
 		own.Close()
-		return nil, fmt.Errorf("capsign: run: %w", err)
+		return nil, err
 	}
-	return &Run{client: own, journal: journal}, nil
+	return own, nil
 }
 
 // ID returns the run's id.

@@ -25,7 +25,8 @@ func TestArrowsPointOneWay(t *testing.T) {
 		{"/internal/audit", []string{"github.com/nats-io/nats-server"}, []string{"/capsign"}, "the record knows no broker"},
 		{"/internal/loginguard", []string{"github.com/nats-io/nats-server"}, []string{"/capsign"}, "the guard knows no token"},
 		{"/internal/rotation", []string{"github.com/nats-io/nats-server"}, []string{"/capsign"}, "rotation knows no provider"},
-		{"/internal/queue", []string{"github.com/nats-io/nats-server"}, []string{"/capsign", "/internal/audit"}, "the queue knows no provider"},
+		{"/internal/queue", []string{"github.com/nats-io/nats-server"}, []string{"/capsign", "/internal/audit", "/internal/deadletter"}, "the queue knows no provider"},
+		{"/internal/deadletter", []string{"github.com/nats-io/nats-server"}, []string{"/capsign"}, "a letter knows no worker"},
 		{
 			"/cmd/cap", []string{
 				"github.com/nats-io/nats-server", "github.com/miekg/pkcs11", "cloud.google.com/go/kms",

@@ -2,14 +2,13 @@ package queue
 
 import (
 	"context"
-	"fmt"
-	"time"
+	"strconv"
 
-	"github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/capsign/cap/capsign"
+	"github.com/capsign/cap/internal/deadletter"
 )
 
 // deadLetters keeps what was taken out of the queue without being signed and
@@ -18,35 +17,19 @@ type deadLetters struct {
 	js jetstream.JetStream
 }
 
-// DeadLetter is one such record, on cap.dead.<pool>.
-type DeadLetter struct {
-	V int `json:"v"`
-	// Subject is the job subject the message was published on.
-	Subject string `json:"subject"`
-	// ID is the request's id; empty where the body names none.
-	ID string `json:"id,omitzero"`
-	// Code says why the message was taken out.
-	Code capsign.Code `json:"code"`
-	// Deliveries is how often it was delivered.
-	Deliveries int `json:"deliveries"`
-	// At is when it was taken out, in UTC.
-	At time.Time `json:"at"`
-	// Body is the message's body.
-	Body []byte `json:"body"`
+// keep stores a dead letter and returns when the broker has it. The same message
+// that is kept again, as its end in the queue was not heard, has one letter.
+func (d deadLetters) keep(ctx context.Context, pool, id string, code capsign.Code, msg *nats.Msg) error {
+	letter := deadletter.New(msg.Subject, id, msg.Data, code, deliveries(msg))
+	return deadletter.Keep(ctx, d.js, pool, letterID(msg), letter, msg.Data)
 }
 
-// keep stores a dead letter and returns when the broker has it.
-func (d deadLetters) keep(ctx context.Context, pool, id string, code capsign.Code, msg *nats.Msg) error {
-	letter := DeadLetter{
-		V: capsign.Version, Subject: msg.Subject, ID: id, Code: code,
-		Deliveries: deliveries(msg), At: time.Now().UTC(), Body: msg.Data,
-	}
-	data, err := json.Marshal(letter)
+// letterID names the letter of a message for the broker, which keeps no second
+// one.
+func letterID(msg *nats.Msg) string {
+	meta, err := msg.Metadata()
 	if err != nil {
-		return fmt.Errorf("queue: dead letter: %w", capsign.Internal)
+		return nats.NewInbox()
 	}
-	if _, err := d.js.Publish(ctx, deadSubject+pool, data); err != nil {
-		return fmt.Errorf("queue: dead letter: %w", capsign.QueueUnavailable)
-	}
-	return nil
+	return meta.Stream + "." + strconv.FormatUint(meta.Sequence.Stream, 10) + "." + strconv.FormatInt(meta.Timestamp.UnixNano(), 10)
 }

@@ -9,12 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/capsign/cap/capsign"
-)
-
-// Names on the broker that only workers use.
-const (
-	deadStream  = "CAP_DEAD"
-	deadSubject = "cap.dead."
+	"github.com/capsign/cap/internal/deadletter"
 )
 
 // provision creates the streams and buckets that are not there yet and refuses
@@ -97,8 +92,8 @@ func runsConfig(cfg Config) jetstream.StreamConfig {
 // many.
 func deadConfig(cfg Config) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:     deadStream,
-		Subjects: []string{deadSubject + ">"},
+		Name:     deadletter.Stream,
+		Subjects: []string{deadletter.Subject(">")},
 		Storage:  jetstream.FileStorage,
 		MaxAge:   30 * 24 * time.Hour,
 		MaxBytes: 256 << 20,
