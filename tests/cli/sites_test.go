@@ -32,6 +32,8 @@ import (
 //	           but ask workers and change pools, of which they see hsm
 //	NATS_OPS, NATS_ROGUE
 //	           operators' pools, and one of hostile records: operators_test.go
+//	NATS_LETTERS
+//	           a pool with dead letters: dead_test.go
 //	NATS_ROTTEN
 //	           pools whose keys do not all sign: rotation_test.go
 //	OTLP_GOOD  a collector, whose spans are in the file at SPANS
@@ -50,6 +52,7 @@ func startSites(t *testing.T) []string {
 		"NATS_CLOSED=nats://" + guarded, "NATS_GUEST=nats://guest:hunter2@" + guarded,
 		"NATS_READER=nats://reader:hunter2@" + guarded, "NATS_VIEWER=nats://viewer:hunter2@" + startGuarded(t, startToken),
 		"NATS_OPS=" + startOperators(t), "NATS_ROGUE=" + startRogue(t), "NATS_ROTTEN=" + startRotten(t),
+		"NATS_LETTERS=" + startLetters(t),
 		"OTLP_GOOD=" + collector, "SPANS=" + spans,
 		"NATS_URL=" + one.URL(), "NATS_MANY=" + many.URL(), "NATS_BARE=" + bare.URL(),
 		"NATS_MUTE=" + mute, "NATS_MUTES=" + strings.Repeat(mute+",", 39) + mute, "NATS_DEAD=" + deadAddress(t),

@@ -88,7 +88,7 @@ func (a *app) root() *cobra.Command {
 	pool.AddCommand(a.statusCommand(), a.pauseCommand(), a.resumeCommand())
 	root.AddCommand(keys, pool, a.keyringCommand(), a.rotateCommand(), a.verifyCommand(), a.versionCommand(), exitStatusTopic())
 	root.AddCommand(a.registryCommand(), a.signFileCommand(), a.signBatchCommand(), a.jobsCommand(), a.verifyBundleCommand())
-	root.AddCommand(a.benchCommand(), a.traceCommand())
+	root.AddCommand(a.deadCommand(), a.benchCommand(), a.traceCommand())
 	root.SetHelpCommand(helpCommand(root))
 	a.refuseUnknownShells(root)
 	a.completeFlags(root)
