@@ -20,7 +20,7 @@ func (a *app) connect(ctx context.Context) (*nats.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.tried = origin
+	a.tried, target.WaitForever = origin, a.patient
 	if target.URL != "" {
 		shown, ok := withoutSecrets(target.URL)
 		if !ok {
@@ -37,6 +37,13 @@ func (a *app) connect(ctx context.Context) (*nats.Conn, error) {
 	}
 	nc.SetErrorHandler(a.deny.onError)
 	return nc, nil
+}
+
+// connectWithin is connect within --timeout.
+func (a *app) connectWithin(ctx context.Context) (*nats.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.flags.timeout)
+	defer cancel()
+	return a.connect(ctx)
 }
 
 // fetchKeys returns the public keys on the broker, of which no worker needs to

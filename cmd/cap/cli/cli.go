@@ -37,7 +37,9 @@ type app struct {
 
 	trust trustFlags
 	tried string // the broker that was asked, for people to read
-	deny  denials
+	// patient has a connection that is lost come back, however long it takes.
+	patient bool
+	deny    denials
 }
 
 // isTerminal reports whether a person sits at the stream.
@@ -88,7 +90,7 @@ func (a *app) root() *cobra.Command {
 	pool.AddCommand(a.statusCommand(), a.pauseCommand(), a.resumeCommand())
 	root.AddCommand(keys, pool, a.keyringCommand(), a.rotateCommand(), a.verifyCommand(), a.versionCommand(), exitStatusTopic())
 	root.AddCommand(a.registryCommand(), a.signFileCommand(), a.signBatchCommand(), a.jobsCommand(), a.verifyBundleCommand())
-	root.AddCommand(a.deadCommand(), a.benchCommand(), a.traceCommand())
+	root.AddCommand(a.deadCommand(), a.topCommand(), a.benchCommand(), a.traceCommand())
 	root.SetHelpCommand(helpCommand(root))
 	a.refuseUnknownShells(root)
 	a.completeFlags(root)
