@@ -34,7 +34,7 @@ func startCluster(t *testing.T) *cluster {
 	for _, port := range c.clients {
 		urls = append(urls, loopback("nats", port))
 	}
-	runCommand(t, root, "go", "run", "./deploy/setup", "-dir", c.dir, "-url", strings.Join(urls, ","))
+	runCommand(t, root, command(t, "setup"), "-dir", c.dir, "-url", strings.Join(urls, ","))
 	write(t, filepath.Join(c.dir, "nats.conf"), read(t, filepath.Join(root, "deploy", "nats", "nats.conf")))
 	password := regexp.MustCompile(`password: "([A-Z0-9]+)"`).FindStringSubmatch(read(t, filepath.Join(c.dir, "routes.conf")))[1]
 	routes := freePorts(t, 3)

@@ -163,7 +163,7 @@ func TestSetupMakesSecretsOnceAndForNobodyElse(t *testing.T) {
 		t.Fatalf("mode %v, %v", info.Mode(), err)
 	}
 	seed := read(t, filepath.Join(dir, "worker.nk"))
-	runCommand(t, root, "go", "run", "./deploy/setup", "-dir", dir)
+	runCommand(t, root, command(t, "setup"), "-dir", dir)
 	if read(t, filepath.Join(dir, "worker.nk")) != seed {
 		t.Error("a second run has replaced a key that may be in use")
 	}
@@ -185,6 +185,6 @@ func TestSetupMakesSecretsOnceAndForNobodyElse(t *testing.T) {
 func setUp(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "secrets")
-	runCommand(t, root, "go", "run", "./deploy/setup", "-dir", dir, "-url", "nats://127.0.0.1:1")
+	runCommand(t, root, command(t, "setup"), "-dir", dir, "-url", "nats://127.0.0.1:1")
 	return dir
 }

@@ -20,7 +20,7 @@ var binaries = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	build := exec.Command("go", "build", "-o", dir+string(filepath.Separator),
-		"./cmd/worker", "./cmd/cap", "github.com/nats-io/nats-server/v2")
+		"./cmd/worker", "./cmd/cap", "./deploy/setup", "./tests/kmsserver", "github.com/nats-io/nats-server/v2")
 	build.Dir, build.Stderr = root, os.Stderr
 	return dir, build.Run()
 })
