@@ -95,3 +95,10 @@ generate: ## rewrite the generated files
 .PHONY: clean
 clean: ## remove what was built, never data/, which holds keys
 	rm -rf bin coverage.*
+
+.PHONY: compose-check
+compose-check: ## have Compose, promtool and the tests read what is deployed
+	docker compose --profile "*" config --quiet
+	promtool check config --syntax-only deploy/prometheus/prometheus.yml
+	promtool test rules deploy/prometheus/rules_test.yml
+	$(GO) test -count=1 ./tests/deploy
