@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/nats-io/nkeys"
 )
@@ -52,9 +53,6 @@ func run(dir, url string, stdout io.Writer) error {
 	return nil
 }
 
-// roles are the broker's users, in the order of nats.conf.
-var roles = []string{"worker", "publisher", "operator"}
-
 // secrets returns the contents of all files by name.
 func secrets(dir, url string) (map[string]string, error) {
 	password := rand.Text()
@@ -65,22 +63,19 @@ func secrets(dir, url string) (map[string]string, error) {
 		"so-pin":           rand.Text(),
 		"grafana-password": rand.Text(),
 	}
-	for _, role := range roles {
+	for _, role := range []string{"worker", "publisher", "operator"} { // nats.conf's users
 		public, seed, err := newUser()
 		if err != nil {
 			return nil, fmt.Errorf("make the %s's key: %w", role, err)
 		}
 		made[role+".nk"] = seed
-		made["users.conf"] += fmt.Sprintf("%s_NKEY: %q\n", variable[role], public)
+		made["users.conf"] += fmt.Sprintf("%s_NKEY: %q\n", strings.ToUpper(role), public)
 		if made[role+".json"], err = context(dir, url, role); err != nil {
 			return nil, err
 		}
 	}
 	return made, nil
 }
-
-// variable is what nats.conf calls a role's public key.
-var variable = map[string]string{"worker": "WORKER", "publisher": "PUBLISHER", "operator": "OPERATOR"}
 
 // newUser returns a fresh nkey pair.
 func newUser() (public, seed string, err error) {

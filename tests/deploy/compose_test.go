@@ -74,7 +74,7 @@ func TestEveryImageIsPinnedAndCanBeReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range strings.Split(string(text), "\n") {
+	for line := range strings.SplitSeq(string(text), "\n") {
 		_, image, found := strings.Cut(strings.TrimSpace(line), "image: ")
 		if found && !strings.HasPrefix(image, "*") && !strings.Contains(image, "${") {
 			t.Errorf("no variable replaces %q", image)

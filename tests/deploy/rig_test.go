@@ -169,7 +169,7 @@ func freePorts(t *testing.T, n int) []int {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer listener.Close() // not before all are found
+		defer func() { _ = listener.Close() }() // not before all are found
 		ports[i] = listener.Addr().(*net.TCPAddr).Port
 	}
 	return ports
