@@ -13,9 +13,14 @@ import (
 	"github.com/capsign/cap/capsign"
 )
 
-// maxStoring bounds how many signed requests wait for the store. When the
-// store takes nothing, this is where a lane comes to rest.
-const maxStoring = 256
+// At most so many signed requests of a lane wait for the store. When the store
+// takes nothing, this is where a lane comes to rest. The lanes share the stream of
+// the results, which takes one after the other: a one-off's waits behind all that
+// the bulk lane has sent there, and a bulk request's result is large.
+const (
+	expressStoring = 256
+	bulkStoring    = 16
+)
 
 // lane serves the requests of one lane. It never holds more than it has room
 // for, and tells the broker about everything it holds before the broker would
@@ -49,11 +54,11 @@ func newLane(nc *nats.Conn, js jetstream.JetStream, cfg Config, name capsign.Lan
 		js: js, jobs: capsign.JobsStream(cfg.Pool), name: name, ackWait: cfg.BulkAckWait,
 		log:     cfg.Log.With("lane", string(name)),
 		slots:   make(chan struct{}, cfg.Parallelism),
-		storing: make(chan struct{}, maxStoring),
+		storing: make(chan struct{}, bulkStoring),
 		quit:    make(chan struct{}),
 	}
 	if name == capsign.Express {
-		l.ackWait = cfg.ExpressAckWait
+		l.ackWait, l.storing = cfg.ExpressAckWait, make(chan struct{}, expressStoring)
 		l.slots = make(chan struct{}, max(2, cfg.Parallelism))
 	}
 	l.config = consumerConfig(cfg.Pool, name, l.ackWait)
