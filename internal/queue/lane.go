@@ -45,7 +45,7 @@ type lane struct {
 
 	quit     chan struct{}
 	quitOnce sync.Once
-	inHand   sync.WaitGroup
+	inHand   *hands
 }
 
 // newLane returns the lane of this name in cfg's pool.
@@ -55,7 +55,7 @@ func newLane(nc *nats.Conn, js jetstream.JetStream, cfg Config, name capsign.Lan
 		log:     cfg.Log.With("lane", string(name)),
 		slots:   make(chan struct{}, cfg.Parallelism),
 		storing: make(chan struct{}, bulkStoring),
-		quit:    make(chan struct{}),
+		quit:    make(chan struct{}), inHand: newHands(),
 	}
 	if name == capsign.Express {
 		l.ackWait, l.storing = cfg.ExpressAckWait, make(chan struct{}, expressStoring)
@@ -77,12 +77,12 @@ func (l *lane) bind(ctx context.Context) error {
 	return nil
 }
 
-// start prepares the lane to hand each request to handle, in a goroutine of its
-// own and with the context work. It begins shut.
+// start prepares the lane to hand each request to handle, in a goroutine that has
+// no other meanwhile and with the context work. It begins shut.
 func (l *lane) start(ctx, work context.Context, handle func(context.Context, *lane, *nats.Msg)) error {
 	l.pull.take = func(msg *nats.Msg) {
 		l.held.add(msg)
-		l.inHand.Go(func() {
+		l.inHand.do(func() {
 			defer l.held.remove(msg)
 			handle(work, l, msg)
 		})
@@ -146,7 +146,7 @@ func (l *lane) run(work context.Context) {
 	keeping.Go(func() { l.watch(ctx) })
 	<-l.quit
 	l.end(work)
-	l.inHand.Wait()
+	l.inHand.dismiss()
 	done()
 	keeping.Wait()
 }
