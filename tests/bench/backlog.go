@@ -9,12 +9,10 @@ import (
 	"github.com/capsign/cap/capsign"
 )
 
-// oneOffRate is how many one-offs a second arrive beside a backlog.
-const oneOffRate = 200
-
 // beside measures one-offs while a bulk backlog is queued and running, and what
-// they cost the backlog.
-func beside(sync durability) func(context.Context, *pass) (figures, error) {
+// they cost the backlog. They come rate a second, which should be far from what
+// the disk syncs.
+func beside(sync durability, rate float64) func(context.Context, *pass) (figures, error) {
 	return func(ctx context.Context, p *pass) (_ figures, err error) {
 		site, err := embeddedSite(ctx, p, sync)
 		if err != nil {
@@ -30,7 +28,7 @@ func beside(sync durability) func(context.Context, *pass) (figures, error) {
 			return nil, err
 		}
 		defer client.Close()
-		return besideBulk(ctx, p, site, bulk, client)
+		return besideBulk(ctx, p, site, bulk, client, rate)
 	}
 }
 
@@ -60,7 +58,7 @@ func (r *requester) queueUp(ctx context.Context, nc *nats.Conn, messages [][]byt
 
 // besideBulk measures the backlog alone, with one-offs beside it, and alone
 // again.
-func besideBulk(ctx context.Context, p *pass, site *site, bulk *requester, client *capsign.Client) (figures, error) {
+func besideBulk(ctx context.Context, p *pass, site *site, bulk *requester, client *capsign.Client, rate float64) (figures, error) {
 	before, err := bulkRate(ctx, p, site, bulk)
 	if err != nil {
 		return nil, err
@@ -73,7 +71,7 @@ func besideBulk(ctx context.Context, p *pass, site *site, bulk *requester, clien
 	if err != nil {
 		return nil, err
 	}
-	oneOffs, err := arrive(ctx, p, client, oneOffRate)
+	oneOffs, err := arrive(ctx, p, client, rate)
 	stop()
 	if err != nil {
 		return nil, err

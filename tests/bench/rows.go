@@ -93,9 +93,9 @@ func rows() []row {
 		oneByOneRow("Azure, HTTP/1.1", azureCloud(true)),
 		{
 			id: "P7", what: "one-off beside a bulk backlog", sync: lazy,
-			goals: goals{p99: 5, bulkShare: 0.85}, measure: beside(lazy),
+			goals: goals{p99: 5, bulkShare: 0.85}, measure: beside(lazy, 200),
 		},
-		{id: "P7", what: "one-off beside a bulk backlog", sync: always, measure: beside(always)},
+		{id: "P7", what: "one-off beside a bulk backlog", sync: always, measure: beside(always, 50)},
 		{
 			id: "P8", what: "telemetry on, one per message, 64 in flight", sync: lazy,
 			goals: goals{telemetryCPU: 5}, measure: observed(lazy, pipelined),
