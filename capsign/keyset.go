@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -97,12 +98,34 @@ type bucketRecord struct {
 
 // readBucket returns the present entries of a KV bucket.
 func readBucket(ctx context.Context, nc *nats.Conn, name string) ([]bucketRecord, error) {
-	watcher, err := watchBucket(ctx, nc, name)
-	if err != nil {
-		return nil, err
+	return ask(ctx, func(ctx context.Context) ([]bucketRecord, error) {
+		watcher, err := watchBucket(ctx, nc, name)
+		if err != nil {
+			return nil, err
+		}
+		defer watcher.Stop() //nolint:errcheck // the subscription is done with, nothing is lost
+		return presentRecords(ctx, watcher)
+	})
+}
+
+// firstAnswer is how long the broker may take to answer a question before it is
+// asked again; each further time it may take twice as long.
+const firstAnswer = time.Second
+
+// ask asks the broker something, and again where no answer comes: servers of a
+// cluster leave questions about a stream unanswered while it has no leader. It
+// ends with ctx, or, where that has no deadline, with the third question.
+func ask[T any](ctx context.Context, question func(context.Context) (T, error)) (T, error) {
+	_, bounded := ctx.Deadline()
+	for tries := 1; ; tries++ {
+		once, cancel := context.WithTimeout(ctx, firstAnswer<<min(tries-1, 5))
+		answer, err := question(once)
+		late := once.Err() != nil
+		cancel()
+		if err == nil || !late || ctx.Err() != nil || !bounded && tries == 3 {
+			return answer, err
+		}
 	}
-	defer watcher.Stop() //nolint:errcheck // the subscription is done with, nothing is lost
-	return presentRecords(ctx, watcher)
 }
 
 // presentRecords takes from a fresh watch what the bucket holds now.

@@ -175,9 +175,11 @@ func bucket(ctx context.Context, nc *nats.Conn, name string) (jetstream.KeyValue
 	if err != nil {
 		return nil, BrokerUnreachable
 	}
-	kv, err := js.KeyValue(ctx, name)
-	if err != nil {
-		return nil, brokerCode(err)
-	}
-	return kv, nil
+	return ask(ctx, func(ctx context.Context) (jetstream.KeyValue, error) {
+		kv, err := js.KeyValue(ctx, name)
+		if err != nil {
+			return nil, brokerCode(err)
+		}
+		return kv, nil
+	})
 }

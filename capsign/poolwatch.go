@@ -2,7 +2,6 @@ package capsign
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -50,13 +49,9 @@ type poolWatch struct {
 // watchPools reads the states of all pools and goes on following them until
 // stop is called.
 func watchPools(ctx context.Context, nc *nats.Conn) (*poolWatch, error) {
-	watcher, err := watchBucket(context.WithoutCancel(ctx), nc, PoolsBucket)
+	watcher, records, err := openPools(ctx, nc)
 	if err != nil {
 		return nil, err
-	}
-	records, err := presentRecords(ctx, watcher)
-	if err != nil {
-		return nil, errors.Join(err, watcher.Stop())
 	}
 	w := &poolWatch{
 		watcher: watcher, nc: nc, status: nc.StatusChanged(nats.CONNECTED),
@@ -64,6 +59,27 @@ func watchPools(ctx context.Context, nc *nats.Conn) (*poolWatch, error) {
 	}
 	w.done.Go(w.follow)
 	return w, nil
+}
+
+// openPools starts a watch over the pools that outlives ctx, and returns what
+// there is now.
+func openPools(ctx context.Context, nc *nats.Conn) (jetstream.KeyWatcher, []bucketRecord, error) {
+	var watcher jetstream.KeyWatcher
+	records, err := ask(ctx, func(once context.Context) ([]bucketRecord, error) {
+		kv, err := bucket(once, nc, PoolsBucket)
+		if err != nil {
+			return nil, err
+		}
+		if watcher, err = kv.WatchAll(context.WithoutCancel(ctx), jetstream.IgnoreDeletes()); err != nil {
+			return nil, brokerCode(err)
+		}
+		records, err := presentRecords(once, watcher)
+		if err != nil {
+			_ = watcher.Stop() // the connection is closed, if it fails
+		}
+		return records, err
+	})
+	return watcher, records, err
 }
 
 // follow takes updates until stop is called.
