@@ -44,8 +44,9 @@ func (r *results) put(ctx context.Context, subject string, body []byte, expires 
 	}
 }
 
-// storeTimeout bounds one exchange with the store.
-const storeTimeout = 5 * time.Second
+// storeTimeout bounds one exchange with the store. What was sent to a server that
+// then ceased to lead is not answered, and every request behind it waits as long.
+const storeTimeout = 2 * time.Second
 
 // write tries once to store body and reports whether subject now holds a
 // result.
