@@ -175,8 +175,12 @@ func (l *lane) watch(ctx context.Context) {
 	}
 }
 
-// revive asks anew, after making the consumer again if it is gone.
+// revive asks anew, after making the consumer again if it is gone. While the
+// consumer has no leader nobody says whether it is there: the next tick asks
+// again.
 func (l *lane) revive(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, pullHeartbeat)
+	defer cancel()
 	_, err := l.js.Consumer(ctx, l.jobs, l.config.Durable)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		l.log.WarnContext(ctx, "consumer lost, made again", "code", string(capsign.QueueUnavailable))
