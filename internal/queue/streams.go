@@ -12,10 +12,28 @@ import (
 	"github.com/capsign/cap/internal/deadletter"
 )
 
-// provision creates the streams and buckets that are not there yet and refuses
-// to go on where one exists that does not give what the queue promises. It
-// leaves sizes and ages of existing ones as their operator set them.
+// provision is provisionOnce, tried again where the broker could not say: the
+// servers of a cluster leave some questions unanswered, or refuse them, while
+// they elect who leads.
 func (w *Worker) provision(ctx context.Context) error {
+	const tries, pause = 5, time.Second
+	for n := 1; ; n++ {
+		err := w.provisionOnce(ctx)
+		code := capsign.CodeOf(err)
+		if passing := code == capsign.BrokerUnreachable || code == capsign.QueueUnavailable; err == nil || !passing || n == tries {
+			return err
+		}
+		w.cfg.Log.WarnContext(ctx, "the broker is not ready; trying again", "code", string(code))
+		if !sleep(ctx, pause) {
+			return err
+		}
+	}
+}
+
+// provisionOnce creates the streams and buckets that are not there yet and
+// refuses to go on where one exists that does not give what the queue promises.
+// It leaves sizes and ages of existing ones as their operator set them.
+func (w *Worker) provisionOnce(ctx context.Context) error {
 	js, cfg := w.js, w.cfg
 	for _, want := range []jetstream.StreamConfig{jobsConfig(cfg), resultsConfig(cfg), runsConfig(cfg), deadConfig(cfg)} {
 		stream, err := js.CreateStream(ctx, want)
