@@ -91,31 +91,73 @@ func (w *Worker) watchPool(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch pool: %w", streamCode(err))
 	}
-	watcher, err := kv.Watch(w.care, w.cfg.Pool) //nolint:contextcheck // the watch outlives ctx
+	watcher, err := w.openWatch(ctx, kv)
 	if err != nil {
-		return fmt.Errorf("watch pool: %w", streamCode(err))
+		return err
 	}
-	select {
-	case entry := <-watcher.Updates():
-		w.heed(entry)
-	case <-ctx.Done():
-		return errors.Join(fmt.Errorf("watch pool: %w", capsign.BrokerUnreachable), watcher.Stop())
-	}
-	w.caring.Go(func() {
-		defer watcher.Stop() //nolint:errcheck // the connection is closed, if it fails
-		for {
-			select {
-			case entry, open := <-watcher.Updates():
-				if !open {
-					return
-				}
+	w.caring.Go(func() { w.followPool(kv, watcher) }) //nolint:contextcheck // the watch outlives ctx
+	return nil
+}
+
+const (
+	// firstWord bounds how long a fresh watch may stay mute.
+	firstWord = 2 * time.Second
+	// rewatch is the pause before a watch that has ended is replaced.
+	rewatch = time.Second
+)
+
+// openWatch starts a watch of the pool's record and heeds its first word. One
+// that stays mute, as can happen on a cluster whose leaders have just changed, is
+// given up for another until ctx ends.
+func (w *Worker) openWatch(ctx context.Context, kv jetstream.KeyValue) (jetstream.KeyWatcher, error) {
+	for {
+		watcher, err := kv.Watch(w.care, w.cfg.Pool) //nolint:contextcheck // the watch outlives ctx
+		if err != nil {
+			return nil, fmt.Errorf("watch pool: %w", streamCode(err))
+		}
+		select {
+		case entry, open := <-watcher.Updates():
+			if open {
 				w.heed(entry)
-			case <-w.care.Done():
+				return watcher, nil
+			}
+		case <-time.After(firstWord):
+		case <-ctx.Done():
+			return nil, errors.Join(fmt.Errorf("watch pool: %w", capsign.BrokerUnreachable), watcher.Stop())
+		}
+		_ = watcher.Stop() // it has ended already, if it fails
+	}
+}
+
+// followPool heeds the pool's record until the worker stops. A watch can end by
+// itself, when the broker has lost what it watches; a worker that went on without
+// one would not hear of an operator's pause.
+func (w *Worker) followPool(kv jetstream.KeyValue, watcher jetstream.KeyWatcher) {
+	for {
+		if watcher != nil {
+			w.heedAll(watcher)
+		}
+		if !sleep(w.care, rewatch) {
+			return
+		}
+		watcher, _ = w.openWatch(w.care, kv) // nil where there is none to be had now
+	}
+}
+
+// heedAll heeds what a watch says until it ends, or the worker stops.
+func (w *Worker) heedAll(watcher jetstream.KeyWatcher) {
+	defer watcher.Stop() //nolint:errcheck // it has ended already, if it fails
+	for {
+		select {
+		case entry, open := <-watcher.Updates():
+			if !open {
 				return
 			}
+			w.heed(entry)
+		case <-w.care.Done():
+			return
 		}
-	})
-	return nil
+	}
 }
 
 // heed does what a new record of the pool asks for.
