@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// pollEvery is how often a follower reads the store, beside being told of
-	// changes.
+	// pollEvery is how often a follower reads the store at least, beside being told
+	// of changes.
 	pollEvery = 10 * time.Second
 	// readTime bounds one reading.
 	readTime = 5 * time.Second

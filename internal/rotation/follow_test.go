@@ -158,3 +158,26 @@ func TestUnpinnedFollowerKeepsItsFirstRoots(t *testing.T) {
 	}
 	must(t, f.Close())
 }
+
+func TestFollowerReadsBeforeItsWordIsStale(t *testing.T) {
+	w := newWorld(t)
+	c := &clock{now: w.now}
+	w.init()
+	f, err := rotation.Follow(t.Context(), w.nc, rotation.FollowConfig{
+		Trust: w.pinned().Trust, MarkPath: filepath.Join(t.TempDir(), "keyring.json"), MaxStale: 600 * time.Millisecond,
+		Log: slog.New(slog.DiscardHandler), Clock: c.read,
+	})
+	must(t, err)
+	defer f.Close() //nolint:errcheck // nothing is kept
+	began := time.Now()
+	for i := range 3 { // it is told of nothing, and reads three times as often
+		c.set(w.now.Add(time.Duration(i+1) * time.Second))
+		eventually(t, "the keyring is confirmed again", func() bool {
+			_, err := f.Active("cap-signing")
+			return err == nil
+		})
+	}
+	if took := time.Since(began); took > 9*time.Second { // thrice ten seconds, where max_stale does not count
+		t.Errorf("confirmed three times in %v", took)
+	}
+}

@@ -17,7 +17,7 @@ func (f *Follower) run(ctx context.Context, watcher jetstream.KeyWatcher) {
 	defer watcher.Stop() //nolint:errcheck // the connection is closed, if it fails
 	status := f.nc.StatusChanged(nats.CONNECTED, nats.RECONNECTING)
 	defer f.nc.RemoveStatusListener(status)
-	poll, clock := time.NewTicker(pollEvery), time.NewTicker(tick)
+	poll, clock := time.NewTicker(f.pollTime()), time.NewTicker(tick)
 	defer poll.Stop()
 	defer clock.Stop()
 	updates := watcher.Updates()
@@ -46,6 +46,12 @@ func (f *Follower) run(ctx context.Context, watcher jetstream.KeyWatcher) {
 			f.cfg.Log.WarnContext(ctx, "the keyring cannot be confirmed", "code", string(capsign.CodeOf(err)))
 		}
 	}
+}
+
+// pollTime returns how often the store is read: three times before the
+// follower's word would be stale.
+func (f *Follower) pollTime() time.Duration {
+	return max(tick, min(pollEvery, f.cfg.MaxStale/3))
 }
 
 // doubt notes that the connection is lost: what is said meanwhile must be read
