@@ -7,4 +7,7 @@ package tests
 const (
 	crashRequests = 10_000
 	crashStrikes  = 60
+
+	// clusterRequests is how many requests a cluster's bulk lane gets.
+	clusterRequests = 20_000
 )

@@ -6,5 +6,8 @@ package tests
 // meanwhile; soak does more of both.
 const (
 	crashRequests = 1500
-	crashStrikes  = 9
+	crashStrikes  = 5
+
+	// clusterRequests is how many requests a cluster's bulk lane gets.
+	clusterRequests = 2000
 )

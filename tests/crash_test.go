@@ -16,6 +16,7 @@ import (
 // TestKillingWorkersLosesNothing kills workers under load, one after the other,
 // while the broker stays.
 func TestKillingWorkersLosesNothing(t *testing.T) {
+	t.Parallel()
 	site := newSite(t)
 	site.startServer()
 	site.startWorker("a")
@@ -25,6 +26,7 @@ func TestKillingWorkersLosesNothing(t *testing.T) {
 
 // TestKillingTheServerLosesNothing kills the broker under load.
 func TestKillingTheServerLosesNothing(t *testing.T) {
+	t.Parallel()
 	site := newSite(t)
 	site.startServer()
 	site.startWorker("a")
@@ -35,6 +37,7 @@ func TestKillingTheServerLosesNothing(t *testing.T) {
 // TestKillingAWorkerWithItsServerLosesNothing kills the worker that brings its
 // own broker, both at once.
 func TestKillingAWorkerWithItsServerLosesNothing(t *testing.T) {
+	t.Parallel()
 	site := newSite(t)
 	site.startEmbedded()
 	survives(t, site, func(int) { site.restartEmbedded() })
@@ -56,20 +59,23 @@ func survives(t *testing.T, site *site, strike func(i int)) {
 	}
 }
 
-// releases counts the results released for each request.
+// releases counts the results released for each request, by their bodies.
 type releases struct {
 	mu    sync.Mutex
-	count map[string]int
+	count map[string]map[string]int
 }
 
 // countReleases listens to all results.
 func countReleases(t *testing.T, nc *nats.Conn) *releases {
 	t.Helper()
-	r := &releases{count: make(map[string]int)}
+	r := &releases{count: make(map[string]map[string]int)}
 	sub, err := nc.Subscribe("cap.result.>", func(msg *nats.Msg) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.count[msg.Subject]++
+		if r.count[msg.Subject] == nil {
+			r.count[msg.Subject] = make(map[string]int)
+		}
+		r.count[msg.Subject][capsign.BodySHA256(msg.Data)]++
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -78,14 +84,34 @@ func countReleases(t *testing.T, nc *nats.Conn) *releases {
 	return r
 }
 
-// check fails the test for each request with more than one result released.
+// check fails the test for each request with more than one result released, be
+// it the same one twice.
 func (r *releases) check(t *testing.T) {
+	t.Helper()
+	r.checkOneAnswer(t)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for subject, bodies := range r.count {
+		for _, n := range bodies {
+			if n > 1 {
+				t.Errorf("%d times the same result released on %s", n, subject)
+			}
+		}
+	}
+}
+
+// checkOneAnswer fails the test for each request with different results
+// released.
+func (r *releases) checkOneAnswer(t *testing.T) {
 	t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for subject, n := range r.count {
-		if n > 1 {
-			t.Errorf("%d results released on %s", n, subject)
+	if len(r.count) == 0 {
+		t.Error("no result was released")
+	}
+	for subject, bodies := range r.count {
+		if len(bodies) > 1 {
+			t.Errorf("%d different results released on %s", len(bodies), subject)
 		}
 	}
 }

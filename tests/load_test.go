@@ -89,7 +89,7 @@ func (l load) messages(ctx context.Context, struck <-chan struct{}) iter.Seq[cap
 	return func(yield func(capsign.Item) bool) {
 		i := 0
 		for item := range numbered(l.requests) {
-			if i > 0 && i%l.share() == 0 {
+			if n := i / l.share(); i%l.share() == 0 && 0 < n && n <= l.strikes {
 				select {
 				case <-struck:
 				case <-ctx.Done():

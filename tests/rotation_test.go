@@ -159,12 +159,12 @@ func (c *ceremony) couldSign(kid string, from, to time.Time) bool {
 }
 
 // startRotating starts workers that share keys, may make them, and believe the
-// ceremony's root. Url is where they find the broker.
-func (s *site) startRotating(c *ceremony, url string, names ...string) {
+// ceremony's root for maxStale. Url is where they find the broker.
+func (s *site) startRotating(c *ceremony, url string, maxStale time.Duration, names ...string) {
 	s.t.Helper()
 	conf := filepath.Join(s.dir, "rotating.yaml")
 	text := fmt.Sprintf("key:\n  provider: software\n  allow_generate: true\n  software:\n    dir: %q\nqueue:\n  bulk_ack_wait: 1s\n"+
-		"keyring:\n  roots: [%s]\n  max_stale: 5s\n", filepath.Join(s.dir, "keys"), c.root.Public().Fingerprint())
+		"keyring:\n  roots: [%s]\n  max_stale: %v\n", filepath.Join(s.dir, "keys"), c.root.Public().Fingerprint(), maxStale)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
@@ -177,10 +177,11 @@ func (s *site) startRotating(c *ceremony, url string, names ...string) {
 // TestRotationUnderLoad rotates, lets T1 pass and rolls back twice while
 // requests are under way.
 func TestRotationUnderLoad(t *testing.T) {
+	t.Parallel()
 	site := newSite(t)
 	site.startServer()
 	c := newCeremony(t)
-	site.startRotating(c, site.url(), "a", "b")
+	site.startRotating(c, site.url(), patience, "a", "b")
 	c.attend(site)
 	first := c.init()
 	site.awaitWorkers(2)
@@ -230,10 +231,11 @@ func TestRotationUnderLoad(t *testing.T) {
 // TestWorkerFollowsARotation measures how long a running worker takes to sign
 // with what a rotation has made active: it is told, and need not poll.
 func TestWorkerFollowsARotation(t *testing.T) {
+	t.Parallel()
 	site := newSite(t)
 	site.startServer()
 	c := newCeremony(t)
-	site.startRotating(c, site.url(), "a")
+	site.startRotating(c, site.url(), patience, "a")
 	c.attend(site)
 	c.init()
 	site.awaitWorkers(1)
@@ -257,11 +259,12 @@ func TestWorkerFollowsARotation(t *testing.T) {
 // TestWorkerThatWasCutOffSignsNothingRetired cuts a worker off from its broker
 // while a rotation ends, with requests waiting for it.
 func TestWorkerThatWasCutOffSignsNothingRetired(t *testing.T) {
+	t.Parallel()
 	site := newSite(t)
 	site.startServer()
 	proxy := fault.BlackHole(t, fmt.Sprintf("127.0.0.1:%d", site.port))
 	c := newCeremony(t)
-	site.startRotating(c, "nats://"+proxy.Addr(), "a")
+	site.startRotating(c, "nats://"+proxy.Addr(), 5*time.Second, "a")
 	c.attend(site)
 	first := c.init()
 	site.awaitWorkers(1)

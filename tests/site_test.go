@@ -5,12 +5,14 @@ package tests
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,35 +22,40 @@ import (
 	"github.com/capsign/cap/capsign"
 )
 
-// binaries builds the commands that the tests run, once.
+// binaries returns the directory of the commands that the tests run: the one
+// that CAP_TEST_COMMANDS names, where make test has built them, or one that it
+// builds, once.
 var binaries = sync.OnceValues(func() (string, error) {
+	if dir := os.Getenv("CAP_TEST_COMMANDS"); dir != "" {
+		return dir, nil
+	}
 	dir, err := os.MkdirTemp("", "cap-tests-")
 	if err != nil {
 		return "", fmt.Errorf("make a directory: %w", err)
 	}
+	own.Store(true)
 	const module = "github.com/capsign/cap"
-	for _, pkg := range []string{module + "/cmd/worker", module + "/cmd/cap", module + "/tests/demo", "github.com/nats-io/nats-server/v2"} {
-		build := exec.Command("go", "build", "-o", dir+string(filepath.Separator), pkg)
-		build.Stderr = os.Stderr
-		if err := build.Run(); err != nil {
-			return dir, fmt.Errorf("build %s: %w", pkg, err)
-		}
+	build := exec.Command("go", "build", "-o", dir+string(filepath.Separator),
+		module+"/cmd/worker", module+"/cmd/cap", module+"/tests/demo", "github.com/nats-io/nats-server/v2")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		return dir, fmt.Errorf("build the commands: %w", err)
 	}
 	return dir, nil
 })
 
+// own says that binaries made its directory.
+var own atomic.Bool
+
 // TestMain removes what the tests built.
 func TestMain(m *testing.M) {
 	status := m.Run()
-	if built {
+	if own.Load() {
 		dir, _ := binaries()
 		_ = os.RemoveAll(dir)
 	}
 	os.Exit(status)
 }
-
-// built says that binaries was called.
-var built bool
 
 // site is the processes of one test: a broker and workers that share one key.
 type site struct {
@@ -56,6 +63,7 @@ type site struct {
 	dir   string
 	env   []string // beside the test's own environment
 	port  int
+	nodes []node // of a cluster; none means one broker, on port
 	kills int
 
 	mu        sync.Mutex
@@ -65,7 +73,6 @@ type site struct {
 // commands returns the directory of the built commands.
 func commands(t *testing.T) string {
 	t.Helper()
-	built = true
 	dir, err := binaries()
 	if err != nil {
 		t.Fatal(err)
@@ -113,19 +120,41 @@ func (s *site) awaitLog(name, text string) {
 	})
 }
 
-// freePort returns a loopback port that nobody listens on.
+// handedOut are the ports that freePort has returned.
+var handedOut sync.Map
+
+// freePort returns a loopback port that nobody listens on, and never the same
+// twice. It is below those that the system gives to connections: one that dials
+// a server that is down can be given the very port it dials, and keeps the server
+// from coming back.
 func freePort(t *testing.T) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := 20_000 + rand.N(12_000)
+		if _, taken := handedOut.LoadOrStore(port, true); taken {
+			continue
+		}
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			_ = listener.Close() // it has no connections
+			return port
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
+	t.Fatal("no free port")
+	return 0
 }
 
-// url is where the site's broker listens.
-func (s *site) url() string { return fmt.Sprintf("nats://127.0.0.1:%d", s.port) }
+// url is where the site's broker listens, or every server of its cluster.
+func (s *site) url() string {
+	if len(s.nodes) == 0 {
+		return fmt.Sprintf("nats://127.0.0.1:%d", s.port)
+	}
+	urls := make([]string, len(s.nodes))
+	for i, n := range s.nodes {
+		urls[i] = n.url()
+	}
+	return strings.Join(urls, ",")
+}
 
 // run starts a process under a name. Its output goes to the test's log when
 // the test fails.
@@ -181,7 +210,8 @@ func (s *site) restartServer() {
 func (s *site) startWorker(name string) {
 	s.t.Helper()
 	conf := filepath.Join(s.dir, "key.yaml")
-	text := fmt.Sprintf("key:\n  provider: software\n  software:\n    dir: %q\n    generate: true\nqueue:\n  bulk_ack_wait: 1s\n", filepath.Join(s.dir, "keys"))
+	text := fmt.Sprintf("key:\n  provider: software\n  software:\n    dir: %q\n    generate: true\nqueue:\n  bulk_ack_wait: 1s\n  replicas: %d\n",
+		filepath.Join(s.dir, "keys"), max(1, len(s.nodes)))
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
@@ -232,7 +262,13 @@ func (s *site) awaitPool() {
 // with the test. It returns when the broker's JetStream answers.
 func (s *site) connect() *nats.Conn {
 	s.t.Helper()
-	nc, err := nats.Connect(s.url(), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	return s.connectTo(s.url())
+}
+
+// connectTo is connect to the servers of an URL.
+func (s *site) connectTo(url string) *nats.Conn {
+	s.t.Helper()
+	nc, err := nats.Connect(url, nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -88,6 +88,7 @@ func currentKID(t *testing.T, dir string) string {
 }
 
 func TestWorkerWithoutArgumentsIsAWholeInstallation(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
 	worker := startIn(t, data)
@@ -120,6 +121,7 @@ func TestWorkerWithoutArgumentsIsAWholeInstallation(t *testing.T) {
 }
 
 func TestKIDOutlivesRestartsCopiesAndReencoding(t *testing.T) {
+	t.Parallel()
 	first := t.TempDir()
 	worker := startIn(t, filepath.Join(first, "data"))
 	kid := currentKID(t, first)
@@ -160,6 +162,7 @@ func TestKIDOutlivesRestartsCopiesAndReencoding(t *testing.T) {
 }
 
 func TestWorkerThatCannotStartSaysWhy(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -203,6 +206,7 @@ func TestWorkerThatCannotStartSaysWhy(t *testing.T) {
 }
 
 func TestUnsafeKeyFileIsRefused(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	startIn(t, filepath.Join(dir, "data")).stop()
 	if err := os.Chmod(filepath.Join(dir, "data", "keys", "cap-signing.1.pem"), 0o644); err != nil {
@@ -216,6 +220,7 @@ func TestUnsafeKeyFileIsRefused(t *testing.T) {
 }
 
 func TestAuditLogOfAWorkerIsChecked(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
 	worker := startIn(t, data)
