@@ -15,7 +15,8 @@
 //
 // A [Client] is safe for concurrent use. [Client.Sign] signs one message on the
 // express lane, [Client.SignAll] packs a sequence of messages into requests on
-// the bulk lane, and [Client.Signer] is a [crypto.Signer] for code that wants
+// the bulk lane, a [Run] does so and can be taken up again after a crash, and
+// [Client.Signer] is a [crypto.Signer] for code that wants
 // one.
 //
 // # Errors

@@ -333,3 +333,16 @@ func TestAFileIsReadWhenItsTurnComes(t *testing.T) {
 		t.Error("contents of another digest were returned")
 	}
 }
+
+func TestWhatOnlyARootSignsIsNotSent(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	text := capsign.DSSEPAE(capsign.KeyringPayloadType, []byte("{}"))
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for item := range batch.LoadAll(t.Context(), batch.Contents, named(path).Artifacts()) {
+		if capsign.CodeOf(item.Err) != capsign.Denied || item.Message != nil {
+			t.Errorf("error %v, want %s", item.Err, capsign.Denied)
+		}
+	}
+}

@@ -28,7 +28,7 @@ var exitMeanings = []struct {
 	{10, "a key, keyring or signature failed its check: an alarm"},
 	{someSigned, "of sign-batch and jobs: some files are signed, others were refused"},
 	{70, "a bug in cap"},
-	{interrupted, "interrupted, with no request in flight"},
+	{interrupted, "interrupted: nothing is in flight, or sign-batch can go on with it"},
 }
 
 // exitStatusTopic returns the text behind "cap help exit-status".
