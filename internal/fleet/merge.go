@@ -1,7 +1,9 @@
 package fleet
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/capsign/cap/capsign"
@@ -28,7 +30,9 @@ func (p *Pool) take(workers []capsign.WorkerStats) {
 			p.Class = ""
 		}
 	}
-	slices.SortFunc(p.Workers, func(a, b Worker) int { return a.Started.Compare(b.Started) })
+	slices.SortFunc(p.Workers, func(a, b Worker) int {
+		return cmp.Or(a.Started.Compare(b.Started), strings.Compare(a.ID, b.ID))
+	})
 	p.Sign = quantilesOf(&sign)
 	p.Lanes = []Lane{lanes[capsign.Express].lane(capsign.Express), lanes[capsign.Bulk].lane(capsign.Bulk)}
 }

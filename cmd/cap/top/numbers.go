@@ -57,14 +57,13 @@ func (g glyphs) span(seconds float64) string {
 
 // size returns a number of bytes.
 func size(n uint64) string {
-	for _, unit := range []string{"B", "KiB", "MiB"} {
-		if n < 1<<10 {
-			return fmt.Sprintf("%d %s", n, unit)
-		}
-		if n < 10<<20 && unit == "MiB" {
-			break
-		}
-		n >>= 10
+	const units = "KMGTPE"
+	if n < 1<<10 {
+		return fmt.Sprintf("%d B", n)
 	}
-	return fmt.Sprintf("%d GiB", n)
+	value, unit := float64(n)/(1<<10), 0
+	for value >= 1<<10 && unit < len(units)-1 {
+		value, unit = value/(1<<10), unit+1
+	}
+	return fmt.Sprintf("%.1f %ciB", value, units[unit])
 }

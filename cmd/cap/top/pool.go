@@ -12,7 +12,7 @@ import (
 
 // poolLines lays out one pool.
 func poolLines(p fleet.Pool, f Frame, columns int, g glyphs) []line {
-	lines := []line{title(p, g)}
+	lines := []line{title(p, columns, g)}
 	if p.Code != "" {
 		lines = append(lines, line{}.say(uneasy, "  "+f.Resume(p)))
 	}
@@ -29,9 +29,16 @@ func poolLines(p fleet.Pool, f Frame, columns int, g glyphs) []line {
 	return lines
 }
 
+// shortName is how much of a pool's name is shown where there is little room.
+const shortName = 12
+
 // title says which pool it is, and whether it signs.
-func title(p fleet.Pool, g glyphs) line {
-	l := line{}.say(strong, p.Name+"  ")
+func title(p fleet.Pool, columns int, g glyphs) line {
+	name := p.Name
+	if columns < 60 && len(name) > shortName {
+		name = name[:shortName-1] + g.more // whether it signs matters more
+	}
+	l := line{}.say(strong, name+"  ")
 	if p.State == capsign.PoolReady {
 		l = l.say(good, "ready")
 	} else {
@@ -46,7 +53,7 @@ func title(p fleet.Pool, g glyphs) line {
 	case p.Workers == nil:
 		l = l.say(faint, g.dot+"workers not known")
 	case len(p.Workers) == 0:
-		l = l.say(bad, g.dot+"NO WORKER")
+		l = l.say(bad, g.dot+"NO WORKER ANSWERS")
 	default:
 		l = l.say(plain, g.dot+counted(len(p.Workers), "worker", "workers"))
 	}
