@@ -91,7 +91,7 @@ func (r *Receiver) serveHTTP(listener net.Listener, sink Sink) {
 }
 
 // Stop ends the receiver: no export is begun any more, and those in flight are
-// waited for, two seconds at most. Afterwards nothing is given to the sink.
+// waited for, two seconds at most.
 func (r *Receiver) Stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
