@@ -131,6 +131,7 @@ func TestClusterOfTheComposeFileSigns(t *testing.T) {
 		}
 	}
 	c.nothingElseIsAllowed(t)
+	c.strangersAreNotLetIn(t)
 
 	c.nodes[2].kill()
 	eventually(t, c.sign)
@@ -202,8 +203,9 @@ func (c *cluster) isDenied(t *testing.T, role string, do func(*nats.Conn) error)
 	}
 }
 
-func TestStrangersAreNotLetIn(t *testing.T) {
-	c := startCluster(t)
+// strangersAreNotLetIn has others than the three users try to connect.
+func (c *cluster) strangersAreNotLetIn(t *testing.T) {
+	t.Helper()
 	for name, option := range map[string]nats.Option{
 		"nobody":   nats.Name("nobody"),
 		"password": nats.UserInfo("worker", "worker"),
