@@ -214,6 +214,16 @@ func (p *pack) compare(entry Entry) {
 	}
 }
 
+// has reports whether the items of an entry are there, and what they were.
+func (p *pack) has(entry Entry, positions []int) bool {
+	for _, i := range positions {
+		if i >= len(p.items) || p.items[i].Err != nil || !bytes.Equal(entry.Digests[i], digestOf(p.items[i])) {
+			return false
+		}
+	}
+	return true
+}
+
 // digestOf returns the SHA-256 of an item's message.
 func digestOf(item Item) []byte {
 	sum := sha256.Sum256(item.Message)
@@ -341,10 +351,8 @@ func (cl *call) acceptAny(body []byte, err error) (Result, error) {
 // the same items do not give the same request.
 func (r *Run) callAgain(ctx context.Context, p *pack, entry Entry) (*call, error) {
 	c, positions := r.client, entry.positions()
-	for _, i := range positions {
-		if i >= len(p.items) || p.items[i].Err != nil || !bytes.Equal(entry.Digests[i], digestOf(p.items[i])) {
-			return c.callOf(entry.N, len(positions), entry.BodySHA256), nil
-		}
+	if !p.has(entry, positions) {
+		return c.callOf(entry.N, len(positions), entry.BodySHA256), nil
 	}
 	cl, err := c.newCall(ctx, Bulk, c.request(entry.N, entry.Expires, entry.KID, p.messages(positions)))
 	if err == nil && cl.sum != entry.BodySHA256 {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -38,7 +39,7 @@ func newBulkToken(t *testing.T, token *p11test.Token, env []string, files int) *
 	t.Helper()
 	s := newSite(t)
 	s.startServer()
-	s.env = append(env, pinVariable+"="+token.PIN)
+	s.env = append(slices.Clone(env), pinVariable+"="+token.PIN)
 	conf := s.writeTokenConfig(token)
 	return newBulk(s, files, func() {
 		s.runTokenWorker("a", conf)
@@ -85,8 +86,8 @@ func newBulk(s *site, files int, startWorker func()) *bulk {
 func (b *bulk) outlive() {
 	b.t.Helper()
 	began := time.Now()
-	b.part(1, func(cap *exec.Cmd) { _ = cap.Process.Signal(syscall.SIGINT) }, 130)
-	b.part(2, func(cap *exec.Cmd) { _ = cap.Process.Kill() }, -1)
+	b.part(1, func(signing *exec.Cmd) { _ = signing.Process.Signal(syscall.SIGINT) }, 130)
+	b.part(2, func(signing *exec.Cmd) { _ = signing.Process.Kill() }, -1)
 	b.part(3, func(*exec.Cmd) { b.kill("a"); b.startWorker() }, 0)
 	b.t.Logf("%d files in %v", b.files, time.Since(began).Round(10*time.Millisecond))
 	b.checkOutcomes()
@@ -99,37 +100,37 @@ func (b *bulk) outlive() {
 
 // part starts cap, or starts it again, disturbs it once so many fifths of the
 // files are signed, and holds the status it ends with against want.
-func (b *bulk) part(fifths int, disturb func(cap *exec.Cmd), want int) {
+func (b *bulk) part(fifths int, disturb func(signing *exec.Cmd), want int) {
 	b.t.Helper()
 	log, err := os.OpenFile(filepath.Join(b.dir, "cap.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	defer log.Close()
-	cap := exec.Command(filepath.Join(commands(b.t), "cap"), "sign-batch", "--out", "results.jsonl", "--what", "checksum", "--nats", b.url(), "files")
-	cap.Dir, cap.Stdout, cap.Stderr = b.dir, log, log
-	if err := cap.Start(); err != nil {
+	signing := exec.Command(filepath.Join(commands(b.t), "cap"), "sign-batch", "--out", "results.jsonl", "--what", "checksum", "--nats", b.url(), "files")
+	signing.Dir, signing.Stdout, signing.Stderr = b.dir, log, log
+	if err := signing.Start(); err != nil {
 		b.t.Fatal(err)
 	}
 	ended := make(chan struct{})
-	go func() { defer close(ended); _ = cap.Wait() }()
+	go func() { defer close(ended); _ = signing.Wait() }()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for b.signed.Load() < int64(b.files*fifths/5) {
 		select {
 		case <-tick.C:
 		case <-ended:
-			b.t.Fatalf("cap ended with %d before it could be disturbed", cap.ProcessState.ExitCode())
+			b.t.Fatalf("cap ended with %d before it could be disturbed", signing.ProcessState.ExitCode())
 		}
 	}
-	disturb(cap)
+	disturb(signing)
 	select {
 	case <-ended:
 	case <-time.After(5 * time.Minute):
-		_ = cap.Process.Kill()
+		_ = signing.Process.Kill()
 		b.t.Fatal("cap does not end")
 	}
-	if status := cap.ProcessState.ExitCode(); status != want {
+	if status := signing.ProcessState.ExitCode(); status != want {
 		b.t.Errorf("part %d ended with %d, want %d", fifths, status, want)
 	}
 }

@@ -97,7 +97,10 @@ func TestRunLeftInPartIsNotFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer run.Close()
-	for range run.Leave(t.Context(), "", newArtifacts(100).from(0)) {
+	for _, err := range run.Leave(t.Context(), "", newArtifacts(100).from(0)) {
+		if err != nil {
+			t.Error(err)
+		}
 		break
 	}
 	if _, err := becameOf(t, p, run.ID()); !errors.Is(err, capsign.RunUnknown) {

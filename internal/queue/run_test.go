@@ -376,7 +376,10 @@ func TestJournalThatIsNoRunsIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer run.Close()
-			for range run.Sign(t.Context(), 0, all.from) {
+			for signed, err := range run.Sign(t.Context(), 0, all.from) {
+				if err != nil {
+					t.Errorf("item %s: %v", signed.Ref, err)
+				}
 			}
 			if !errors.Is(run.Err(), capsign.BadRequest) {
 				t.Errorf("error %v, want %s", run.Err(), capsign.BadRequest)
