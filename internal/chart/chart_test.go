@@ -164,15 +164,18 @@ func TestGapsAreGaps(t *testing.T) {
 	if n := strings.Count(svg, `class="line s0"`); n != 1 {
 		t.Errorf("%d lines, want one from the third point to the fourth", n)
 	}
+	if n := len(places(t, svg)) - strings.Count(svg, "<circle"); n != 2 {
+		t.Errorf("the line goes through %d points, want 2", n)
+	}
 	if n := strings.Count(svg, "<circle"); n != 3 {
 		t.Errorf("%d points are marked, want 3", n)
 	}
 }
 
 func TestNamesDoNotCoverEachOther(t *testing.T) {
-	names := spread([]name{{y: 280}, {y: 30}, {y: 281}, {y: 282}, {y: 31}})
+	names := spread([]name{{y: 280}, {y: top}, {y: 281}, {y: 282}, {y: top + 1}})
 	for i := range names {
-		if i > 0 && names[i].y-names[i-1].y < lineHeight || names[i].y > bottom {
+		if i > 0 && names[i].y-names[i-1].y < lineHeight || names[i].y > bottom || names[i].y < top {
 			t.Errorf("labels at %v", names)
 		}
 	}
@@ -180,6 +183,9 @@ func TestNamesDoNotCoverEachOther(t *testing.T) {
 
 func TestUpIsMore(t *testing.T) {
 	d := Chart{Y: Axis{Log: true}, Series: []Series{{Points: []Point{{0, 1}, {10, 100}}}}}.newDrawing()
+	if d.x.at(11) != right || d.x.at(-1) != left {
+		t.Error("what is beyond an end is not at it")
+	}
 	if d.y.at(1) != bottom || d.y.at(100) != top || d.y.at(10) != (top+bottom)/2 || d.x.at(0) != left || d.x.at(10) != right {
 		t.Errorf("x %+v, y %+v", d.x, d.y)
 	}

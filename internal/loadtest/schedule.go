@@ -29,7 +29,7 @@ type arrival struct {
 // schedule yields when the requests of a load fall due. It depends on nothing but
 // its arguments: no answer changes it, and a seed gives the same one again.
 func schedule(cfg Config, load Load, seed uint64) iter.Seq[arrival] {
-	random := rand.New(rand.NewPCG(1, seed)) //nolint:gosec // instants, not secrets
+	random := rand.New(rand.NewPCG(1, seed)) // instants, not secrets
 	return func(yield func(arrival) bool) {
 		first := load.Rates[0].From
 		for at := range instants(Rate{first, first}, load.Pack, cfg.Warmup, cfg.Arrivals, random) {

@@ -39,7 +39,7 @@ type lane struct {
 
 // Render returns the page of a report. The error wraps [capsign.Internal].
 func Render(report loadtest.Report) ([]byte, error) {
-	v := view{Report: report, Style: template.CSS(chart.Style), Verdict: verdict(report)} //nolint:gosec // a constant
+	v := view{Report: report, Style: template.CSS(chart.Style), Verdict: verdict(report)}
 	for i, l := range report.Lanes {
 		v.Lanes = append(v.Lanes, lane{
 			Lane: l, Latency: inline(latencyChart(report, i)), Curve: inline(curveChart(report, i)),
@@ -56,7 +56,7 @@ func Render(report loadtest.Report) ([]byte, error) {
 
 // inline returns a plot as a part of the page.
 func inline(c chart.Chart) template.HTML {
-	return template.HTML(c.SVG()) //nolint:gosec // the plot escapes its texts
+	return template.HTML(c.SVG()) // the plot escapes its texts
 }
 
 // lost returns the plot of what was not answered, or nothing where all was.
@@ -75,10 +75,10 @@ func verdict(report loadtest.Report) loadtest.Verdict {
 	}
 	worst := loadtest.Held
 	for _, finding := range report.Budget {
-		switch {
-		case finding.Verdict == loadtest.Exceeded:
+		switch finding.Verdict {
+		case loadtest.Exceeded:
 			return loadtest.Exceeded
-		case finding.Verdict == loadtest.Inconclusive:
+		case loadtest.Inconclusive:
 			worst = loadtest.Inconclusive
 		}
 	}
@@ -112,7 +112,7 @@ func (l lane) Rates() string {
 // Rate writes a number of signatures per second.
 func (l lane) Rate(n float64) string { return rate(n) }
 
-// Lost returns how many requests of a step were never answered.
+// Unanswered returns how many requests of a step were never answered.
 func (l lane) Unanswered(t loadtest.Totals) int64 { return t.Requests - t.Answered }
 
 // rate writes a number to three digits or so.

@@ -146,7 +146,7 @@ func TestThePageTellsEverything(t *testing.T) {
 	page := render(t, report)
 	for _, part := range []string{
 		"The budget did not hold.", "Express lane", "Bulk lane", "100..800/s", "ended with throttled", "p95 ≤ 50 ms", "sent late", "∞",
-		"&lt;script&gt;alert(1)&lt;/script&gt;", string(report.Setup.Platform), "The time series in numbers",
+		"&lt;script&gt;alert(1)&lt;/script&gt;", report.Setup.Platform, "The time series in numbers",
 	} {
 		if !strings.Contains(page, part) {
 			t.Errorf("the page does not say %q", part)

@@ -16,13 +16,9 @@ func plot(lane loadtest.Lane, what, title string) chart.Chart {
 	return chart.Chart{ID: string(lane.Lane) + "-" + what, Title: fmt.Sprintf("%s lane: %s", lane.Lane, title)}
 }
 
-// value is a time to draw; what was never answered is a gap.
-func value(m loadtest.Millis) float64 {
-	if m == 0 {
-		return math.NaN()
-	}
-	return float64(m)
-}
+// value is a time to draw. 0, of what was never answered, has no place on a
+// logarithmic axis: it is a gap.
+func value(m loadtest.Millis) float64 { return float64(m) }
 
 // limits returns the budget's lines of a lane.
 func limits(report loadtest.Report, lane capsign.Lane) []chart.Limit {
