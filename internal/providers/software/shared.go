@@ -128,6 +128,6 @@ func (k *sharedKey) respond(r *edwards25519.Scalar, digest hash.Hash, msg, sig [
 // sample returns a number below n that cannot be foreseen.
 func sample(n int) int {
 	var random [8]byte
-	rand.Read(random[:]) // never fails, see crypto/rand
+	rand.Read(random[:])                                          // never fails, see crypto/rand
 	return int(binary.LittleEndian.Uint64(random[:]) % uint64(n)) //nolint:gosec // n is a length, and what is left is below it
 }
