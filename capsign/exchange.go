@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -29,6 +30,7 @@ type call struct {
 	body        []byte      // nil where nothing is to be published
 	sum         string      // the body's hash
 	header      nats.Header // trace context, nil unless sampled
+	published   bool        // once or more often, by this process or another
 	reply       string      // where the broker acknowledges the publication
 
 	answer  chan []byte // the result's body; holds one
@@ -194,6 +196,14 @@ func (c *Client) publish(cl *call) error {
 	if cl.acked.Load() || cl.body == nil {
 		return nil
 	}
+	if cl.published {
+		cl.header = maps.Clone(cl.header)
+		if cl.header == nil {
+			cl.header = nats.Header{}
+		}
+		cl.header.Set(HeaderAgain, "1")
+	}
+	cl.published = true
 	msg := nats.Msg{Subject: cl.subject, Reply: cl.reply, Header: cl.header, Data: cl.body}
 	return c.nc.PublishMsg(&msg)
 }

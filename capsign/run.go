@@ -355,10 +355,14 @@ func (r *Run) callAgain(ctx context.Context, p *pack, entry Entry) (*call, error
 		return c.callOf(entry.N, len(positions), entry.BodySHA256), nil
 	}
 	cl, err := c.newCall(ctx, Bulk, c.request(entry.N, entry.Expires, entry.KID, p.messages(positions)))
-	if err == nil && cl.sum != entry.BodySHA256 {
-		err = fmt.Errorf("capsign: run: request %d has become another: %w", entry.N, BadRequest)
+	if err != nil {
+		return nil, err
 	}
-	return cl, err
+	if cl.sum != entry.BodySHA256 {
+		return nil, fmt.Errorf("capsign: run: request %d has become another: %w", entry.N, BadRequest)
+	}
+	cl.published = true
+	return cl, nil
 }
 
 // lookUp returns the body of a call's result, or nil where the store says that

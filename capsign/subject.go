@@ -35,6 +35,11 @@ const (
 	TokensBucket = "CAP_TOKENS"
 )
 
+// HeaderAgain marks the publication of a request that may have been published
+// before: a worker then looks for its result before it signs anything. It is no
+// part of what is signed or believed, and its value does not matter.
+const HeaderAgain = "Cap-Again"
+
 // JobsStream returns the name of a pool's jobs stream.
 func JobsStream(pool string) string { return "CAP_JOBS_" + pool }
 

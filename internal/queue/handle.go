@@ -50,7 +50,7 @@ func (w *Worker) process(ctx context.Context, l *lane, msg *nats.Msg) (code caps
 	}
 	counted(ctx, len(req.Items))
 	delivered := deliveries(msg)
-	if delivered > 1 && w.results.has(ctx, capsign.StoreSubject(job.Tenant, req.ID)) {
+	if (delivered > 1 || isAgain(msg)) && w.results.has(ctx, capsign.StoreSubject(job.Tenant, req.ID)) {
 		_ = msg.Ack()
 		return ""
 	}
@@ -221,6 +221,9 @@ func comesBack(code capsign.Code) bool {
 	fate := code.Fate()
 	return fate == capsign.FateRedelivered || fate == capsign.FateHeld || fate == capsign.FateLatched
 }
+
+// isAgain reports whether the requester may have published the message before.
+func isAgain(msg *nats.Msg) bool { return msg.Header.Get(capsign.HeaderAgain) != "" }
 
 // deliveries returns how often the message was delivered, this time included.
 func deliveries(msg *nats.Msg) int {

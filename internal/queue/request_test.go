@@ -178,6 +178,25 @@ func TestRepeatedRequestGetsTheSameBytes(t *testing.T) {
 	}
 }
 
+// A requester that cannot know whether its request was taken says so, and spares
+// the key a signature that nobody would see.
+func TestRequestThatIsSaidToComeAgainIsNotSignedAgain(t *testing.T) {
+	p := newPool(t)
+	req := p.newRequest()
+	p.publish(t, p.subject(capsign.Express), encode(t, req))
+	p.result(t, req.ID)
+	again := &nats.Msg{
+		Subject: p.subject(capsign.Express), Data: encode(t, req), Header: nats.Header{capsign.HeaderAgain: {"1"}},
+	}
+	if _, err := p.js.PublishMsg(t.Context(), again); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the repeated request is gone", func() bool { return p.waiting(t) == 0 })
+	if n := p.signer.signed.Load(); n != 1 {
+		t.Errorf("%d signatures were made, want 1", n)
+	}
+}
+
 func TestOneIDAThousandTimesReleasesOneSignature(t *testing.T) {
 	p := newServer(t)
 	p.config.Signer = unrepeatable{p.signer}

@@ -345,6 +345,34 @@ func TestFullStorePausesTheLaneAndLosesNothing(t *testing.T) {
 	})
 }
 
+// The first publication says nothing, each further one that it is one.
+func TestRepeatedPublicationsSayThatTheyAre(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		p := newServer(t)
+		stop(t, p.startWorker(t))
+		if err := p.js.DeleteStream(t.Context(), capsign.JobsStream("default")); err != nil {
+			t.Fatal(err)
+		}
+		jobs, err := p.nc.SubscribeSync("cap.job.>")
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := p.client(t, capsign.ClientConfig{Timeout: 3500 * time.Millisecond})
+		if _, err := client.Sign(t.Context(), []byte("hello")); err == nil {
+			t.Fatal("signed, without a queue")
+		}
+		for n := range 4 {
+			msg, err := jobs.NextMsg(time.Second)
+			if err != nil {
+				t.Fatalf("publication %d: %v", n, err)
+			}
+			if again := msg.Header.Get(capsign.HeaderAgain) != ""; again != (n > 0) {
+				t.Errorf("publication %d: header %v", n, msg.Header)
+			}
+		}
+	})
+}
+
 func TestPublicationIsRepeatedWhateverChangesMeanwhile(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		p := newServer(t)
