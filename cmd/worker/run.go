@@ -159,6 +159,7 @@ func queueConfig(cfg config.Config, provider providers.Provider, rulings *rotati
 		Audit:            record,
 		VerifySignatures: cfg.Queue.VerifySignatures || device,
 		Parallelism:      parallelism(cfg, keys),
+		SharedSlots:      device,
 		MaxRate:          cfg.Queue.MaxRate,
 		Prefetch:         prefetch(cfg),
 		ExpressAckWait:   cfg.Queue.ExpressAckWait,

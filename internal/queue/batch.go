@@ -33,7 +33,7 @@ func (w *Worker) share(l *lane, n int) int {
 	if _, together := w.cfg.Signer.(BatchSigner); !together || w.rate.Limit() != rate.Inf {
 		return 1
 	}
-	slots := cap(l.slots)
+	slots := l.slots.limit()
 	return min(max((n+slots-1)/slots, leastShared), mostShared)
 }
 

@@ -68,8 +68,8 @@ func (w *Worker) observeWorker(o metric.Observer, g gauges) {
 	}
 	o.ObserveInt64(g.ready, ready, metric.WithAttributes(attrs...))
 	for _, l := range w.lanes {
-		o.ObserveInt64(g.busy, int64(len(l.slots)), l.attributes(w.cfg.Pool))
-		o.ObserveInt64(g.limit, int64(cap(l.slots)), l.attributes(w.cfg.Pool))
+		o.ObserveInt64(g.busy, int64(l.slots.busy()), l.attributes(w.cfg.Pool))
+		o.ObserveInt64(g.limit, int64(l.slots.limit()), l.attributes(w.cfg.Pool))
 	}
 }
 

@@ -35,7 +35,7 @@ type lane struct {
 
 	pull    puller
 	held    held
-	slots   chan struct{} // being signed
+	slots   slots         // being signed
 	storing chan struct{} // signed and not yet stored
 
 	mu     sync.Mutex
@@ -48,18 +48,17 @@ type lane struct {
 	inHand   *hands
 }
 
-// newLane returns the lane of this name in cfg's pool.
-func newLane(nc *nats.Conn, js jetstream.JetStream, cfg Config, name capsign.Lane) *lane {
+// newLane returns the lane of this name in cfg's pool, with its own slots.
+func newLane(nc *nats.Conn, js jetstream.JetStream, cfg Config, name capsign.Lane, own slots) *lane {
 	l := &lane{
 		js: js, jobs: capsign.JobsStream(cfg.Pool), name: name, ackWait: cfg.BulkAckWait,
 		log:     cfg.Log.With("lane", string(name)),
-		slots:   make(chan struct{}, cfg.Parallelism),
+		slots:   own,
 		storing: make(chan struct{}, bulkStoring),
 		quit:    make(chan struct{}), inHand: newHands(),
 	}
 	if name == capsign.Express {
 		l.ackWait, l.storing = cfg.ExpressAckWait, make(chan struct{}, expressStoring)
-		l.slots = make(chan struct{}, max(2, cfg.Parallelism))
 	}
 	l.config = consumerConfig(cfg.Pool, name, l.ackWait)
 	l.pull = puller{

@@ -30,7 +30,7 @@ func (w *Worker) signItems(ctx context.Context, l *lane, key capsign.Key, items 
 		}
 	}
 	batch.work(ctx)
-	<-l.slots
+	l.slots.give()
 	extra.Wait()
 	if code := batch.temporary.Load(); code != nil {
 		return nil, *code
@@ -42,26 +42,22 @@ func (w *Worker) signItems(ctx context.Context, l *lane, key capsign.Key, items 
 func (l *lane) takeSlot(ctx context.Context) (err error) {
 	span := startSlotWait(ctx)
 	defer func() { endSpan(span, err) }()
-	select {
-	case l.slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
+	if !l.slots.take(ctx) {
 		return capsign.RequestExpired
 	}
+	return nil
 }
 
 // tryExtra runs work in a further slot if one is free now.
 func (l *lane) tryExtra(running *sync.WaitGroup, work func()) bool {
-	select {
-	case l.slots <- struct{}{}:
-		running.Go(func() {
-			defer func() { <-l.slots }()
-			work()
-		})
-		return true
-	default:
+	if !l.slots.tryTake() {
 		return false
 	}
+	running.Go(func() {
+		defer l.slots.give()
+		work()
+	})
+	return true
 }
 
 // batch is the items of one request while they are being signed.

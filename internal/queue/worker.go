@@ -89,9 +89,14 @@ type Config struct {
 	// Audit records each decision before it is released; nil records none.
 	Audit Auditor
 
-	// Parallelism is how many Sign calls run at once on the bulk lane; zero
-	// means one per CPU. The express lane has as many again, at least two.
+	// Parallelism is how many Sign calls run at once: on the bulk lane, the express
+	// lane having as many again and two at least, or on both together with
+	// SharedSlots. Zero means one per CPU.
 	Parallelism int
+	// SharedSlots has the lanes share a Parallelism of eight or more, an eighth of
+	// which is kept for the express lane. Meant for everything but an in-process
+	// software key.
+	SharedSlots bool
 	// MaxRate is how many signatures a second the worker asks for at most, to stay
 	// within a provider's quota; zero means as many as there are.
 	MaxRate int
@@ -180,7 +185,10 @@ func Start(ctx context.Context, nc *nats.Conn, cfg Config) (*Worker, error) {
 	w := &Worker{
 		cfg: cfg, id: rand.Text(), nc: nc, js: js, keys: newKeySet(cfg.Keys), metrics: newMetrics(cfg),
 		results: &results{js: js}, dead: deadLetters{js: js}, failed: make(chan error, 1),
-		lanes: []*lane{newLane(nc, js, cfg, capsign.Express), newLane(nc, js, cfg, capsign.Bulk)},
+	}
+	own := newSlots(cfg)
+	w.lanes = []*lane{
+		newLane(nc, js, cfg, capsign.Express, own[capsign.Express]), newLane(nc, js, cfg, capsign.Bulk, own[capsign.Bulk]),
 	}
 	w.gate, w.rate = newGate(w.turn), newRate(cfg.MaxRate)
 	w.care, w.careEnd = context.WithCancel(context.WithoutCancel(ctx))
