@@ -6,7 +6,7 @@ FUZZTIME      ?= 30s
 
 # Debian packages: what the tests need, and the tokens that they are run on
 # where they are installed.
-TEST_PACKAGES := openssl
+TEST_PACKAGES := openssl jq
 RIG_PACKAGES  := softhsm2 opensc p11-kit p11-kit-modules swtpm tpm2-tools libtpm2-pkcs11-1 libtss2-tcti-swtpm0 \
                  tpm2-abrmd libtss2-tcti-tabrmd0 dbus-daemon libnss3 libnss3-tools
 

@@ -30,8 +30,8 @@ type row struct {
 
 // rows returns all rows in the order of the table.
 func rows() []row {
-	batch := signAll(capsign.ClientConfig{SkipVerify: true, Timeout: patience})
-	verified := signAll(capsign.ClientConfig{Timeout: patience})
+	batch := signAll(capsign.ClientConfig{SkipVerify: true, Timeout: patience, Pack: 256})
+	verified := signAll(capsign.ClientConfig{Timeout: patience, Pack: 256})
 	pipelined := signAll(capsign.ClientConfig{SkipVerify: true, Timeout: patience, Pack: 1, Window: inFlight})
 	callers := callSign(capsign.ClientConfig{SkipVerify: true, Timeout: patience}, inFlight)
 	return []row{
