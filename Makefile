@@ -43,7 +43,7 @@ APART := ./internal/kmstest/... ./internal/providers/awskms ./internal/providers
 .PHONY: test
 test: deps ## run the tests, with the race detector where there is a C compiler
 	$(if $(HAS_CC),,@echo "No C compiler: testing without the race detector and without PKCS#11.")
-	@rm -rf bin/matrix bin/tests
+	@rm -rf bin/matrix bin/tests && mkdir -p bin
 	@$(MAKE) --no-print-directory --keep-going test-busy test-apart
 	@$(GO) run ./tests/matrix bin/matrix
 

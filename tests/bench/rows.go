@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/capsign/cap/capsign"
@@ -30,10 +31,23 @@ type row struct {
 
 // rows returns all rows in the order of the table.
 func rows() []row {
+	return slices.Concat(throughputRows(), oneOffRows(), providerRows(), fleetRows(), startRows(), baselineRows())
+}
+
+// pipelined is one signature per message, many of them in flight.
+func pipelined() load {
+	return signAll(capsign.ClientConfig{SkipVerify: true, Timeout: patience, Pack: 1, Window: inFlight})
+}
+
+// callers call Sign, many of them at once.
+func callers() load {
+	return callSign(capsign.ClientConfig{SkipVerify: true, Timeout: patience}, inFlight)
+}
+
+// throughputRows are how much is signed.
+func throughputRows() []row {
 	batch := signAll(capsign.ClientConfig{SkipVerify: true, Timeout: patience, Pack: 256})
 	verified := signAll(capsign.ClientConfig{Timeout: patience, Pack: 256})
-	pipelined := signAll(capsign.ClientConfig{SkipVerify: true, Timeout: patience, Pack: 1, Window: inFlight})
-	callers := callSign(capsign.ClientConfig{SkipVerify: true, Timeout: patience}, inFlight)
 	return []row{
 		{
 			id: "P1", what: "batches of 256", sync: lazy,
@@ -50,20 +64,26 @@ func rows() []row {
 		},
 		{
 			id: "P2", what: "one per message, 64 in flight", sync: lazy,
-			goals: goals{ofRaw: 0.50}, measure: throughput(embeddedSite, lazy, pipelined),
+			goals: goals{ofRaw: 0.50}, measure: throughput(embeddedSite, lazy, pipelined()),
 		},
 		{
 			id: "P2", what: "one per message, 64 in flight", sync: always,
-			measure: throughput(embeddedSite, always, pipelined), count: pipelined, items: 1,
+			measure: throughput(embeddedSite, always, pipelined()), count: pipelined(), items: 1,
 		},
 		{
 			id: "P2", what: "64 callers of Sign", sync: lazy,
-			measure: throughput(embeddedSite, lazy, callers),
+			measure: throughput(embeddedSite, lazy, callers()),
 		},
 		{
 			id: "P2", what: "64 in flight, client apart", sync: lazy,
-			goals: goals{serverCPU: 0.09}, measure: throughput(ownProcessSite, lazy, pipelined),
+			goals: goals{serverCPU: 0.09}, measure: throughput(ownProcessSite, lazy, pipelined()),
 		},
+	}
+}
+
+// oneOffRows are how long a person waits.
+func oneOffRows() []row {
+	return []row{
 		{
 			id: "P3", what: "one-off, idle", sync: lazy,
 			goals: goals{p50: 0.5, p99: 1.5}, measure: idle(lazy),
@@ -77,7 +97,13 @@ func rows() []row {
 			id: "P4", what: "one-off under load", sync: lazy,
 			goals: goals{p99At50: 8, p99At80: 20}, measure: openLoop(lazy),
 		},
-		{id: "P4", what: "one-off under load", sync: always, measure: openLoop(always), count: callers, items: 1},
+		{id: "P4", what: "one-off under load", sync: always, measure: openLoop(always), count: callers(), items: 1},
+	}
+}
+
+// providerRows are what is added to a device's and a cloud's own time.
+func providerRows() []row {
+	return []row{
 		{id: "P5", what: "SoftHSM, P-256", goals: goals{ofModule: 0.95}, measure: onToken(capsign.ES256)},
 		{id: "P5", what: "SoftHSM, Ed25519", goals: goals{ofModule: 0.95}, measure: onToken(capsign.Ed25519)},
 		{id: "P5", what: "SoftHSM, RSA-3072 (PS256)", goals: goals{ofModule: 0.95}, measure: onToken(capsign.PS256)},
@@ -91,6 +117,12 @@ func rows() []row {
 		oneByOneRow("AWS, HTTP/1.1", awsCloud(true)),
 		oneByOneRow("Google", gcpCloud),
 		oneByOneRow("Azure, HTTP/1.1", azureCloud(true)),
+	}
+}
+
+// fleetRows are what many items, keys and workers, a kill and telemetry cost.
+func fleetRows() []row {
+	return []row{
 		{
 			id: "P7", what: "one-off beside a bulk backlog", sync: lazy,
 			goals: goals{p99: 5, bulkShare: 0.85}, measure: beside(lazy, 200),
@@ -98,7 +130,7 @@ func rows() []row {
 		{id: "P7", what: "one-off beside a bulk backlog", sync: always, measure: beside(always, 50)},
 		{
 			id: "P8", what: "telemetry on, one per message, 64 in flight", sync: lazy,
-			goals: goals{telemetryCPU: 5}, measure: observed(lazy, pipelined),
+			goals: goals{telemetryCPU: 5}, measure: observed(lazy, pipelined()),
 		},
 		{
 			id: "P9", what: "one of two workers killed, 40 ms a signature", sync: always,
@@ -123,6 +155,12 @@ func rows() []row {
 			id: "P10", what: "8 workers, 40 ms a signature, one per message", sync: lazy,
 			goals: goals{spread: 0.95}, measure: slowFleet,
 		},
+	}
+}
+
+// startRows are how soon a worker is there.
+func startRows() []row {
+	return []row{
 		{
 			id: "P11", what: "worker's exec to first verified signature", sync: lazy,
 			measure: coldStart(lazy),
@@ -134,6 +172,12 @@ func rows() []row {
 		{id: "P11", what: "worker --version, with cgo", measure: startUp(cgoWorker)},
 		{id: "P11", what: "worker --version, without cgo", measure: startUp(pureWorker)},
 		{id: "P11", what: "worker --version, without the clouds' SDKs", measure: startUp(noCloudWorker)},
+	}
+}
+
+// baselineRows are what one would write without cap.
+func baselineRows() []row {
+	return []row{
 		{id: "baseline", what: "NATS micro, 64 in flight", measure: throughput(microSite, lazy, callMicro(inFlight))},
 		{id: "baseline", what: "naive JetStream, 64 in flight", sync: lazy, measure: throughput(naiveSite, lazy, callNaive(inFlight))},
 		{id: "baseline", what: "naive JetStream, 64 in flight", sync: always, measure: throughput(naiveSite, always, callNaive(inFlight))},
