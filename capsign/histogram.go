@@ -102,7 +102,7 @@ func (h Histogram) MarshalJSONTo(out *jsontext.Encoder) error {
 	pairs := [][2]uint64{}
 	for i, n := range h.counts {
 		if n > 0 {
-			pairs = append(pairs, [2]uint64{uint64(i), n}) //nolint:gosec // an index
+			pairs = append(pairs, [2]uint64{uint64(i), n})
 		}
 	}
 	return json.MarshalEncode(out, pairs)

@@ -95,7 +95,7 @@ func (s *site) carriesOn(changes []func()) {
 		send: func(i int) { sent[i] = time.Now() },
 		take: func(signed capsign.Signed, _ error) {
 			var i int
-			fmt.Sscan(signed.Ref, &i)
+			_, _ = fmt.Sscan(signed.Ref, &i)
 			slowest = max(slowest, time.Since(sent[i]))
 		},
 	}.run(s.t, s.connect())

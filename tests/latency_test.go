@@ -140,7 +140,7 @@ func (r *trial) verdict(worker string) (report latency.Report, status int) {
 }
 
 // mustBe says that the check came to a verdict, with its exit status.
-func (r *trial) mustBe(want latency.Verdict, worker string) latency.Report {
+func (r *trial) mustBe(want latency.Verdict, worker string) latency.Report { //nolint:unparam // a token's is another
 	r.t.Helper()
 	report, status := r.verdict(worker)
 	statuses := map[latency.Verdict]int{latency.Held: 0, latency.Exceeded: 1, latency.Inconclusive: 6}

@@ -3,6 +3,7 @@ package latency
 import (
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -25,8 +26,9 @@ func busy() Report {
 		jobs[i].provider += time.Duration(i%97) * 100 * time.Microsecond
 		jobs[i].publish += time.Duration(i%97) * 100 * time.Microsecond
 	}
-	for i, ms := range []time.Duration{310, 280, 240, 190, 120} {
-		jobs[i].provider, jobs[i].publish = ms*time.Millisecond, (ms+40)*time.Millisecond
+	for i, ms := range []int{310, 280, 240, 190, 120} {
+		jobs[i].provider = time.Duration(ms) * time.Millisecond
+		jobs[i].publish = jobs[i].provider + 40*time.Millisecond
 	}
 	jobs[9].ahead = -40 * time.Millisecond
 	jobs[11].code = capsign.ProviderTimeout
@@ -105,7 +107,7 @@ func TestThePageOpensOffline(t *testing.T) {
 	decoder := xml.NewDecoder(strings.NewReader(string(data)))
 	decoder.Strict, decoder.AutoClose, decoder.Entity = false, xml.HTMLAutoClose, xml.HTMLEntity
 	for {
-		if _, err := decoder.Token(); err == io.EOF {
+		if _, err := decoder.Token(); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			t.Fatal(err)

@@ -99,7 +99,7 @@ func (s *span) read(attribute *commonpb.KeyValue) {
 	case "error.type":
 		s.code = codeOf(value.GetStringValue())
 	case "cap.sign.count":
-		s.many = uint64(min(max(value.GetIntValue(), 1), capsign.MaxItems)) //nolint:gosec // it is positive
+		s.many = uint64(min(max(value.GetIntValue(), 1), capsign.MaxItems))
 	case "cap.queue.wait":
 		s.queued = new(time.Duration(value.GetDoubleValue() * float64(time.Second)))
 	}

@@ -135,7 +135,7 @@ func (s *split) report(class capsign.Class) Split {
 	for _, segment := range segments {
 		if h, ok := s.parts[segment]; ok {
 			out.Parts = append(out.Parts, Part{
-				Segment: segment, Samples: h.count(), Seconds: h.percentiles(), Share: ratio(uint64(s.total[segment]), uint64(all)),
+				Segment: segment, Samples: h.count(), Seconds: h.percentiles(), Share: ratio(uint64(s.total[segment]), uint64(all)), //nolint:gosec // no time is negative
 			})
 		}
 	}

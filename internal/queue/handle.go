@@ -252,4 +252,4 @@ func backoff(n int) time.Duration {
 }
 
 // spread returns a random time between half of d and d.
-func spread(d time.Duration) time.Duration { return d - rand.N(d/2+1) }
+func spread(d time.Duration) time.Duration { return d - rand.N(d/2+1) } //nolint:gosec // no secret

@@ -92,7 +92,7 @@ func (w *Worker) mend(err error) {
 func waitFor(err error) time.Duration {
 	if wait, ok := errors.AsType[retryAfter](err); ok {
 		asked := min(cmp.Or(wait.After(), time.Second), maxRetryAfter)
-		return asked + rand.N(asked/4+1)
+		return asked + rand.N(asked/4+1) //nolint:gosec // no secret
 	}
 	return 0
 }

@@ -95,7 +95,7 @@ func (w *Worker) watchPool(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.caring.Go(func() { w.followPool(kv, watcher) }) //nolint:contextcheck // the watch outlives ctx
+	w.caring.Go(func() { w.followPool(kv, watcher) })
 	return nil
 }
 

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,9 +68,7 @@ func (l *laneTally) stats(now time.Time) capsign.LaneStats {
 	s.Process, s.PerSecond = l.process.last(now)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for code, n := range l.refused {
-		s.Refused[code] = n
-	}
+	maps.Copy(s.Refused, l.refused)
 	return s
 }
 

@@ -19,7 +19,8 @@ type crowded struct {
 func (c *crowded) call(ctx context.Context, _ int64, msg []byte) error {
 	now := c.now.Add(1)
 	defer c.now.Add(-1)
-	for most := c.most.Load(); now > most && !c.most.CompareAndSwap(most, now); most = c.most.Load() {
+	for most := c.most.Load(); now > most; most = c.most.Load() {
+		c.most.CompareAndSwap(most, now)
 	}
 	if string(msg[:4]) != "bulk" {
 		return nil

@@ -25,7 +25,7 @@ func TestTheBenchPageWorks(t *testing.T) {
 	server := startBroker(t)
 	startWorker(t, server, "default", newKeys(t, "cap-signing", capsign.Ed25519, 1))
 	dir := t.TempDir()
-	var printed string
+	var printed strings.Builder
 	for _, c := range commands {
 		// The load of a moment, and a budget's verdict on it may be any.
 		shell := exec.CommandContext(t.Context(), "sh", "-c", c.command+" --step 200ms --warmup 0s --arrivals fixed")
@@ -34,11 +34,11 @@ func TestTheBenchPageWorks(t *testing.T) {
 		if status := shell.ProcessState.ExitCode(); !slices.Contains([]int{0, 1, 6}, status) {
 			t.Errorf("%s: %v: exit status %d", c.command, err, status)
 		}
-		printed += string(out)
+		printed.WriteString(string(out))
 	}
 	for line := range strings.Lines(string(page)) {
 		if strings.HasPrefix(line, "express lane, ") || strings.HasPrefix(line, "  rate/s ") {
-			if !strings.Contains(printed, line) {
+			if !strings.Contains(printed.String(), line) {
 				t.Errorf("cap bench does not print %q", line)
 			}
 		}

@@ -23,7 +23,7 @@ func TestAJobsListIsNotBelieved(t *testing.T) {
 	}
 	for name, change := range map[string]func(part string) string{
 		"path":   func(part string) string { return strings.Replace(part, file, `evil\u001b[2J`, 1) },
-		"digest": func(part string) string { return swapDigest(part) },
+		"digest": swapDigest,
 	} {
 		out, errs, status := capRun(t.Context(), nil, "sign-batch", "--detach", "--what", "checksum", file, "--nats", server.URL())
 		if status != 0 {

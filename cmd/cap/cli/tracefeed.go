@@ -68,7 +68,7 @@ func (a *app) receiveTraces(ctx context.Context, t tracing, check *latency.Check
 		text, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "otlp: "), ": "+string(capsign.BadRequest))
 		return &fault{code: capsign.BadRequest, sentence: "Cannot " + text + "."}
 	}
-	defer receiver.Stop()
+	defer receiver.Stop() //nolint:contextcheck // it stops whatever ctx says
 	for _, at := range []struct{ protocol, address string }{{"grpc", receiver.GRPC()}, {"http", receiver.HTTP()}} {
 		if at.address != "" {
 			fmt.Fprintf(a.stderr, "listening for OTLP over %s at %s\n", at.protocol, at.address)

@@ -66,7 +66,7 @@ func (f Frame) fullness() (tone, string) {
 	} else if full >= 0.8 {
 		t = uneasy
 	}
-	return t, fmt.Sprintf("%s results, %s of %s (%d %%)", count(r.Messages), size(r.Bytes), size(uint64(r.MaxBytes)), int(full*100)) //nolint:gosec // above 0
+	return t, fmt.Sprintf("%s results, %s of %s (%d %%)", count(r.Messages), size(r.Bytes), size(uint64(r.MaxBytes)), int(full*100))
 }
 
 // body returns the lines of all pools.

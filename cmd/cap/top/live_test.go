@@ -13,8 +13,8 @@ import (
 	"github.com/capsign/cap/internal/fleet"
 )
 
-// aScreen is a screen of that size on which a frame was seen.
-func aScreen(t *testing.T, width, height int) screen {
+// aScreen is a screen of 80 columns and so many lines on which a frame was seen.
+func aScreen(t *testing.T, height int) screen {
 	t.Helper()
 	inLocale(t, "C.UTF-8")
 	t.Setenv("NO_COLOR", "1")
@@ -22,7 +22,7 @@ func aScreen(t *testing.T, width, height int) screen {
 	s := Live{Interval: time.Second, Resume: f.Resume, Broker: f.Broker, Look: func(context.Context) (fleet.Sight, error) {
 		return f.Sight, nil
 	}}.screen(t.Context())
-	s = after(t, s, tea.WindowSizeMsg{Width: width, Height: height})
+	s = after(t, s, tea.WindowSizeMsg{Width: 80, Height: height})
 	return after(t, s, s.Init()())
 }
 
@@ -40,7 +40,7 @@ func press(t *testing.T, s screen, code rune) screen {
 }
 
 func TestScreenFitsTheTerminalHoweverItIsResized(t *testing.T) {
-	s := aScreen(t, 80, 24)
+	s := aScreen(t, 24)
 	for width := 1; width <= 160; width += 13 {
 		for height := 1; height <= 60; height++ {
 			s = after(t, s, tea.WindowSizeMsg{Width: width, Height: height})
@@ -59,7 +59,7 @@ func TestScreenFitsTheTerminalHoweverItIsResized(t *testing.T) {
 }
 
 func TestManyPoolsAreScrolled(t *testing.T) {
-	s := aScreen(t, 80, 10)
+	s := aScreen(t, 10)
 	if text := s.text(); !strings.Contains(text, "default  ready") || !strings.Contains(text, "1-7 of 18 lines") {
 		t.Errorf("at the top:\n%s", text)
 	}
@@ -77,12 +77,12 @@ func TestManyPoolsAreScrolled(t *testing.T) {
 
 func TestKeysThatQuit(t *testing.T) {
 	for _, key := range []string{"q", "esc", "ctrl+c"} {
-		_, cmd := aScreen(t, 80, 24).press(key)
+		_, cmd := aScreen(t, 24).press(key)
 		if cmd == nil || cmd() != tea.Quit() {
 			t.Errorf("%s does not quit", key)
 		}
 	}
-	if _, cmd := aScreen(t, 80, 24).press("x"); cmd != nil {
+	if _, cmd := aScreen(t, 24).press("x"); cmd != nil {
 		t.Error("x does something")
 	}
 }
@@ -90,7 +90,7 @@ func TestKeysThatQuit(t *testing.T) {
 // TestBrokerThatGoesAwayIsShownAndComesBack keeps what was seen while nothing
 // newer is.
 func TestBrokerThatGoesAwayIsShownAndComesBack(t *testing.T) {
-	s := aScreen(t, 80, 24)
+	s := aScreen(t, 24)
 	gone := after(t, s, seen{err: capsign.BrokerUnreachable, began: time.Now()})
 	if text := gone.text(); !strings.Contains(text, "NO ANSWER (broker_unreachable)") || !strings.Contains(text, "default  ready") {
 		t.Errorf("while it is gone:\n%s", text)
@@ -102,7 +102,7 @@ func TestBrokerThatGoesAwayIsShownAndComesBack(t *testing.T) {
 }
 
 func TestColourAddsNothingButColour(t *testing.T) {
-	s := aScreen(t, 80, 24)
+	s := aScreen(t, 24)
 	bare := s.text()
 	s.colour = true
 	coloured := s.text()

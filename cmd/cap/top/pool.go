@@ -19,7 +19,7 @@ func poolLines(p fleet.Pool, f Frame, columns int, g glyphs) []line {
 	lines = append(lines, tableLines(p, columns, g)...)
 	for _, l := range p.Lanes {
 		if len(l.Refused) > 0 {
-			lines = append(lines, refusals(l, g))
+			lines = append(lines, refusals(l))
 		}
 	}
 	lines = append(lines, signers(p, g))
@@ -64,7 +64,7 @@ func title(p fleet.Pool, columns int, g glyphs) line {
 }
 
 // refusals says what a lane was refused with, the most frequent first.
-func refusals(lane fleet.Lane, g glyphs) line {
+func refusals(lane fleet.Lane) line {
 	codes := slices.SortedFunc(maps.Keys(lane.Refused), func(a, b capsign.Code) int {
 		if d := int64(lane.Refused[b]) - int64(lane.Refused[a]); d != 0 { //nolint:gosec // counts of the wire are bounded
 			return int(min(max(d, -1), 1))

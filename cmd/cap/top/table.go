@@ -100,7 +100,7 @@ func laneCells(l fleet.Lane, g glyphs) map[string]cell {
 	}
 	if q := l.Queue; q != nil {
 		cells["waiting"] = cell{count(q.Waiting), plain}
-		cells["in hand"] = cell{count(uint64(max(q.InHand, 0))), plain} //nolint:gosec // not below 0
+		cells["in hand"] = cell{count(uint64(max(q.InHand, 0))), plain}
 		cells["oldest"] = cell{g.span(q.Oldest), oldTone(l.Name, q.Oldest)}
 	}
 	return cells

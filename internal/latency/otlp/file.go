@@ -49,7 +49,7 @@ func Read(r io.Reader, sink Sink) error {
 			return &LineError{n, problem}
 		}
 		if ended {
-			return nil
+			return nil //nolint:nilerr // a file's end is none
 		}
 	}
 }

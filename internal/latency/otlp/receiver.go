@@ -46,7 +46,7 @@ func Listen(ctx context.Context, grpcAddress, httpAddress string, sink Sink) (*R
 	if httpAddress != "" {
 		listener, err := listen(ctx, httpAddress)
 		if err != nil {
-			r.Stop()
+			r.Stop() //nolint:contextcheck // likewise where ctx has ended
 			return nil, err
 		}
 		r.serveHTTP(listener, sink)

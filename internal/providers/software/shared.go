@@ -108,7 +108,7 @@ func (k *sharedKey) encode(work []commitment, encoded []byte) bool {
 		y.Multiply(&c.y, &inverse)
 		R := encoded[ed25519.SignatureSize*i:]
 		copy(R, y.Bytes())
-		R[31] |= byte(x.IsNegative() << 7)
+		R[31] |= byte(x.IsNegative() << 7) //nolint:gosec // 0 or 1
 	}
 	return right == 1
 }
