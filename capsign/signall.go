@@ -124,14 +124,27 @@ func (c *Client) key(ctx context.Context, kid string) (Key, error) {
 	if known, ok := c.keys.Load(kid); ok {
 		return known.(Key), nil
 	}
-	ring, err := FetchKeySet(ctx, c.nc)
-	if err != nil {
-		return Key{}, err
+	for try := 1; ; try++ {
+		ring, err := FetchKeySet(ctx, c.nc)
+		if err != nil {
+			return Key{}, err
+		}
+		key, err := ring.Key(kid)
+		switch {
+		case err == nil:
+			c.keys.Store(kid, key)
+			return key, nil
+		case try == keyTries || ctx.Err() != nil:
+			return Key{}, err
+		}
+		time.Sleep(keyPause) // far shorter than any deadline
 	}
-	key, err := ring.Key(kid)
-	if err != nil {
-		return Key{}, err
-	}
-	c.keys.Store(kid, key)
-	return key, nil
 }
+
+// A key that has just signed is published. It may be missing from a listing all
+// the same, since one that is published anew meanwhile is in neither its old nor
+// its new place: with a rotation, that is the very key. It is looked for again.
+const (
+	keyTries = 3
+	keyPause = 50 * time.Millisecond
+)
