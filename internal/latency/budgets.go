@@ -91,7 +91,7 @@ func Default() Budgets {
 // [*config.Error] with every fault found.
 func Load(path string) (Budgets, error) {
 	budgets := unset()
-	if err := config.LoadInto(path, &budgets, budgets.faults); err != nil {
+	if err := config.LoadInto(path, &budgets, func() []config.Fault { return budgets.faults() }); err != nil { //nolint:gocritic // once they are loaded
 		return Budgets{}, err
 	}
 	return budgets.filled(), nil
@@ -100,7 +100,7 @@ func Load(path string) (Budgets, error) {
 // Parse is [Load] for a file's content.
 func Parse(data []byte) (Budgets, error) {
 	budgets := unset()
-	if err := config.ParseInto(data, &budgets, budgets.faults); err != nil {
+	if err := config.ParseInto(data, &budgets, func() []config.Fault { return budgets.faults() }); err != nil { //nolint:gocritic // likewise
 		return Budgets{}, err
 	}
 	return budgets.filled(), nil
