@@ -134,10 +134,14 @@ func (c *Client) key(ctx context.Context, kid string) (Key, error) {
 		case err == nil:
 			c.keys.Store(kid, key)
 			return key, nil
-		case try == keyTries || ctx.Err() != nil:
+		case try == keyTries:
 			return Key{}, err
 		}
-		time.Sleep(keyPause) // far shorter than any deadline
+		select {
+		case <-time.After(keyPause):
+		case <-ctx.Done():
+			return Key{}, err
+		}
 	}
 }
 

@@ -345,6 +345,36 @@ func TestFullStorePausesTheLaneAndLosesNothing(t *testing.T) {
 	})
 }
 
+// A listing of the keys can miss the one that is published anew meanwhile. The
+// signature is good all the same.
+func TestKeyThatIsPublishedAnewIsLookedForAgain(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		p := newPool(t)
+		kv, err := p.js.KeyValue(t.Context(), capsign.KeysBucket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		entry, err := kv.Get(t.Context(), p.signer.key.KID)
+		if err == nil {
+			err = kv.Delete(t.Context(), p.signer.key.KID)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.signer.before = func(context.Context, int64, []byte) error {
+			time.AfterFunc(70*time.Millisecond, func() {
+				if _, err := kv.Put(context.Background(), entry.Key(), entry.Value()); err != nil {
+					t.Error(err)
+				}
+			})
+			return nil
+		}
+		if _, err := p.client(t, capsign.ClientConfig{}).Sign(t.Context(), []byte("hello")); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // The first publication says nothing, each further one that it is one.
 func TestRepeatedPublicationsSayThatTheyAre(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
