@@ -7,7 +7,6 @@ tool (
 	github.com/nats-io/natscli/nats
 	golang.org/x/perf/cmd/benchstat
 	golang.org/x/vuln/cmd/govulncheck
-	honnef.co/go/tools/cmd/staticcheck
 )
 
 require (

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/capsign/cap/capsign"
+	"github.com/capsign/cap/internal/porttest"
 )
 
 // node is one server of a cluster.
@@ -31,7 +32,7 @@ func newCluster(t *testing.T) *site {
 	s := newSite(t)
 	var routes []string
 	for i := range 3 {
-		n := node{fmt.Sprint("n", i), freePort(t), freePort(t), freePort(t)}
+		n := node{fmt.Sprint("n", i), porttest.Free(t), porttest.Free(t), porttest.Free(t)}
 		s.nodes = append(s.nodes, n)
 		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", n.route))
 	}

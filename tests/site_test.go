@@ -5,8 +5,6 @@ package tests
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/capsign/cap/capsign"
+	"github.com/capsign/cap/internal/porttest"
 )
 
 // binaries returns the directory of the commands that the tests run: the one
@@ -84,7 +83,7 @@ func commands(t *testing.T) string {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	commands(t)
-	s := &site{t: t, dir: t.TempDir(), port: freePort(t), processes: make(map[string]*exec.Cmd)}
+	s := &site{t: t, dir: t.TempDir(), port: porttest.Free(t), processes: make(map[string]*exec.Cmd)}
 	t.Cleanup(func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -118,30 +117,6 @@ func (s *site) awaitLog(name, text string) {
 		log, err := os.ReadFile(filepath.Join(s.dir, name+".log"))
 		return err == nil && strings.Contains(string(log), text)
 	})
-}
-
-// handedOut are the ports that freePort has returned.
-var handedOut sync.Map
-
-// freePort returns a loopback port that nobody listens on, and never the same
-// twice. It is below those that the system gives to connections: one that dials
-// a server that is down can be given the very port it dials, and keeps the server
-// from coming back.
-func freePort(t *testing.T) int {
-	t.Helper()
-	for range 1000 {
-		port := 20_000 + rand.N(12_000)
-		if _, taken := handedOut.LoadOrStore(port, true); taken {
-			continue
-		}
-		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			_ = listener.Close() // it has no connections
-			return port
-		}
-	}
-	t.Fatal("no free port")
-	return 0
 }
 
 // url is where the site's broker listens, or every server of its cluster.

@@ -13,6 +13,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/synadia-io/orbit.go/natscontext"
+
+	"github.com/capsign/cap/internal/porttest"
 )
 
 // cluster is three NATS servers with the configuration of docker-compose.yml,
@@ -29,7 +31,7 @@ type cluster struct {
 // startCluster starts the three and waits until they are well.
 func startCluster(t *testing.T) *cluster {
 	t.Helper()
-	c := &cluster{t: t, dir: filepath.Join(t.TempDir(), "secrets"), clients: freePorts(t, 3), monitor: freePorts(t, 3)}
+	c := &cluster{t: t, dir: filepath.Join(t.TempDir(), "secrets"), clients: porttest.FreeN(t, 3), monitor: porttest.FreeN(t, 3)}
 	var urls []string
 	for _, port := range c.clients {
 		urls = append(urls, loopback("nats", port))
@@ -37,7 +39,7 @@ func startCluster(t *testing.T) *cluster {
 	runCommand(t, root, command(t, "setup"), "-dir", c.dir, "-url", strings.Join(urls, ","))
 	write(t, filepath.Join(c.dir, "nats.conf"), read(t, filepath.Join(root, "deploy", "nats", "nats.conf")))
 	password := regexp.MustCompile(`password: "([A-Z0-9]+)"`).FindStringSubmatch(read(t, filepath.Join(c.dir, "routes.conf")))[1]
-	routes := freePorts(t, 3)
+	routes := porttest.FreeN(t, 3)
 	var others []string
 	for _, port := range routes {
 		others = append(others, fmt.Sprintf("nats://cap:%s@127.0.0.1:%d", password, port))

@@ -6,13 +6,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/capsign/cap/internal/porttest"
 )
 
 // TestKeyManagementServiceForTryingOutKeepsItsKey has a worker sign with the
 // server of docker-compose.yml's pool "cloud", before and after its restart.
 func TestKeyManagementServiceForTryingOutKeepsItsKey(t *testing.T) {
 	dir := t.TempDir()
-	port := freePorts(t, 1)[0]
+	port := porttest.Free(t)
 	text := read(t, filepath.Join(root, "deploy", "workers", "cloud.yaml"))
 	_, text, _ = strings.Cut(strings.ReplaceAll(text, "127.0.0.1:7443", fmt.Sprintf("127.0.0.1:%d", port)), "\nkey:")
 	text, _, _ = strings.Cut("key:"+text, "nats:")

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/capsign/cap/internal/porttest"
 )
 
 // onlyWhenBroken is what a worker exports only once something is wrong, with
@@ -30,7 +32,7 @@ var onlyWhenBroken = map[string][]string{
 func exports(t *testing.T) exported {
 	t.Helper()
 	e := make(exported)
-	port := freePorts(t, 1)[0]
+	port := porttest.Free(t)
 	dir := t.TempDir()
 	worker := start(t, dir, []string{
 		"OTEL_METRICS_EXPORTER=prometheus", "OTEL_EXPORTER_PROMETHEUS_HOST=127.0.0.1", fmt.Sprintf("OTEL_EXPORTER_PROMETHEUS_PORT=%d", port),

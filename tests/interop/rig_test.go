@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/registry"
 
+	"github.com/capsign/cap/internal/porttest"
 	"github.com/capsign/cap/internal/providers/pkcs11/p11test"
 )
 
@@ -103,14 +103,7 @@ func (r *rig) startWorker(key string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		r.t.Fatal(err)
-	}
+	address := fmt.Sprintf("127.0.0.1:%d", porttest.Free(r.t))
 	r.url = "nats://" + address
 	conf := r.write("key.yaml", []byte(key))
 	worker := exec.Command(filepath.Join(bin, "worker"), "--config", conf, "--listen", address, "--data", filepath.Join(r.dir, "data"))

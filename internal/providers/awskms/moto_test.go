@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/capsign/cap/capsign"
+	"github.com/capsign/cap/internal/porttest"
 )
 
 // TestKeysAtMoto uses a service that others wrote: moto, where it is installed.
@@ -66,14 +67,11 @@ func startMoto(t *testing.T) string {
 	if err != nil {
 		t.Skip("moto_server is not installed")
 	}
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	must(t, err)
-	port := listener.Addr().(*net.TCPAddr).Port
-	must(t, listener.Close())
-	command := exec.CommandContext(t.Context(), program, "-H", "127.0.0.1", "-p", strconv.Itoa(port))
+	port := strconv.Itoa(porttest.Free(t))
+	command := exec.CommandContext(t.Context(), program, "-H", "127.0.0.1", "-p", port)
 	must(t, command.Start())
 	t.Cleanup(func() { _ = command.Process.Kill(); _ = command.Wait() })
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	address := net.JoinHostPort("127.0.0.1", port)
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
 		if err == nil {
