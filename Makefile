@@ -38,7 +38,7 @@ demo: build ## sign and verify real files through a worker of its own
 APART := ./internal/kmstest/... ./internal/providers/awskms ./internal/providers/azurekms ./internal/providers/gcpkms \
          ./internal/providers/pkcs11/... ./tests/...
 
-# One half keeps the CPUs busy, the other mostly waits. They run one after the
+# go vet is of make check. One half keeps the CPUs busy, the other mostly waits. They run one after the
 # other, since some of what waits counts on not waiting long.
 .PHONY: test
 test: deps ## run the tests, with the race detector where there is a C compiler
@@ -49,7 +49,7 @@ test: deps ## run the tests, with the race detector where there is a C compiler
 
 .PHONY: test-busy
 test-busy:
-	CAP_TEST_MATRIX=$(CURDIR)/bin/matrix $(GO) test $(if $(HAS_CC),-race) -count=1 -timeout 12m \
+	CAP_TEST_MATRIX=$(CURDIR)/bin/matrix $(GO) test -vet=off $(if $(HAS_CC),-race) -count=1 -timeout 12m \
 		$$($(GO) list ./... | grep -v -x -F "$$($(GO) list $(APART))")
 
 # The programs that the tests run are linked once.
@@ -58,7 +58,7 @@ test-apart: bin/nats
 	@mkdir -p bin/tests
 	$(GO) build -o bin/tests/ ./cmd/worker ./cmd/cap ./tests/demo github.com/nats-io/nats-server/v2
 	CAP_TEST_COMMANDS=$(CURDIR)/bin/tests CAP_NATS_CLI=$(CURDIR)/bin/nats CAP_TEST_MATRIX=$(CURDIR)/bin/matrix \
-		$(GO) test -count=1 -parallel 4 -timeout 12m $(APART)
+		$(GO) test -vet=off -count=1 -parallel 4 -timeout 12m $(APART)
 
 .PHONY: deps
 deps: ## install the Debian packages the tests use
