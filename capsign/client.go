@@ -52,7 +52,7 @@ type Client struct {
 	id   string // the <client> of its request ids
 	acks string // inbox of the broker's publish acknowledgements
 
-	metrics metrics
+	telemetry telemetry
 
 	pools *poolWatch
 	keys  *sync.Map // kid → Key, those seen and checked
@@ -71,7 +71,7 @@ type Client struct {
 // [Ambiguous] where they are not to be had.
 func NewClient(ctx context.Context, nc *nats.Conn, cfg ClientConfig) (*Client, error) {
 	c := &Client{
-		nc: nc, cfg: cfg, id: NewClientID(), metrics: newMetrics(),
+		nc: nc, cfg: cfg, id: NewClientID(),
 		keys: new(sync.Map), size: newPackSize(cfg.Pack), calls: make(map[uint64]*call),
 	}
 	c.cfg.Tenant = cmp.Or(cfg.Tenant, TenantLocal)
@@ -80,6 +80,7 @@ func NewClient(ctx context.Context, nc *nats.Conn, cfg ClientConfig) (*Client, e
 		c.Close()
 		return nil, fmt.Errorf("capsign: client: %w", err)
 	}
+	c.telemetry = newTelemetry(c.cfg.Pool)
 	return c, nil
 }
 

@@ -61,10 +61,10 @@ func (c *Client) exchange(ctx context.Context, lane Lane, kid string, items [][]
 
 // traced has the span and the metrics of a request tell of do.
 func (c *Client) traced(ctx context.Context, lane Lane, items int, do func(context.Context) (Result, error)) (_ Result, err error) {
-	ctx, span := startPublish(ctx, c.cfg.Pool, lane, items)
+	ctx, span := c.telemetry.startPublish(ctx, lane, items)
 	defer func(began time.Time) {
 		endSpan(span, err)
-		c.metrics.exchanged(ctx, c.cfg.Pool, lane, began, err)
+		c.telemetry.exchanged(ctx, lane, began, err)
 	}(time.Now())
 	return do(ctx)
 }

@@ -53,7 +53,7 @@ func (c *Client) NewRun(id string, journal Journal) (*Run, error) {
 // closed before it.
 func (c *Client) as(id string) (*Client, error) {
 	own := &Client{
-		nc: c.nc, cfg: c.cfg, id: id, metrics: c.metrics, pools: c.pools,
+		nc: c.nc, cfg: c.cfg, id: id, telemetry: c.telemetry, pools: c.pools,
 		keys: c.keys, size: c.size, calls: make(map[uint64]*call),
 	}
 	if err := own.listen(); err != nil {

@@ -44,7 +44,7 @@ func (w *Worker) startProcess(ctx context.Context, lane capsign.Lane, msg *nats.
 		ctx = capsign.ExtractTrace(ctx, msg.Header)
 		opts = append(opts, trace.WithLinks(trace.LinkFromContext(ctx)))
 	}
-	ctx, span := otel.Tracer(scope).Start(ctx, "process cap.job", opts...)
+	ctx, span := w.tracer.Start(ctx, "process cap.job", opts...)
 	if span.IsRecording() {
 		span.SetAttributes(attrSystem.String("nats"), attrOperation.String("process"),
 			attrDestination.String("cap.job"), attrSubscription.String(string(lane)),

@@ -20,6 +20,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/time/rate"
 
 	"github.com/capsign/cap/capsign"
@@ -157,6 +159,7 @@ type Worker struct {
 	rate    *rate.Limiter
 	results *results
 	dead    deadLetters
+	tracer  trace.Tracer // looked up once, which costs more than starting a span
 	metrics *metrics
 	tally   tally
 	lanes   []*lane
@@ -183,7 +186,7 @@ func Start(ctx context.Context, nc *nats.Conn, cfg Config) (*Worker, error) {
 		return nil, fmt.Errorf("queue: start: %w", capsign.BrokerUnreachable)
 	}
 	w := &Worker{
-		cfg: cfg, id: rand.Text(), nc: nc, js: js, keys: newKeySet(cfg.Keys), metrics: newMetrics(cfg),
+		cfg: cfg, id: rand.Text(), nc: nc, js: js, keys: newKeySet(cfg.Keys), tracer: otel.Tracer(scope), metrics: newMetrics(cfg),
 		results: &results{js: js}, dead: deadLetters{js: js}, failed: make(chan error, 1),
 	}
 	own := newSlots(cfg)

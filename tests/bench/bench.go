@@ -56,11 +56,12 @@ type bench struct {
 type pass struct {
 	pace     pace
 	messages [][]byte
-	dir      string                        // empty, gone afterwards
-	procs    int                           // GOMAXPROCS of other processes
-	waiting  int                           // and where a worker waits for its signatures
-	profiles string                        // directory for those of other processes; empty means none
-	profile  func() (stop func(), _ error) // brackets what counts
+	dir      string // empty, gone afterwards
+	procs    int    // GOMAXPROCS of other processes
+	waiting  int    // and where a worker waits for its signatures
+	profiles string // directory for those of other processes; empty means none
+	part     string // which of a row's measurements; empty where there is one
+	profiler func(part string) (stop func(), _ error)
 	programs *programs
 }
 
@@ -160,7 +161,7 @@ func (b *bench) once(ctx context.Context, r row, round int) (_ figures, steady b
 	ctx, cancel := context.WithTimeout(ctx, rowLimit)
 	defer cancel()
 	p := b.pass(dir)
-	p.profile = func() (func(), error) { return startProfile(b.cfg.profiles, r, round) }
+	p.profiler = func(part string) (func(), error) { return startProfile(b.cfg.profiles, r, part, round) }
 
 	before, cpuBefore, err := b.raw.measure(b.cfg.pace.raw)
 	if err != nil {
@@ -188,10 +189,10 @@ func (b *bench) once(ctx context.Context, r row, round int) (_ figures, steady b
 
 // pass returns what a measurement in dir needs.
 func (b *bench) pass(dir string) *pass {
-	nothing := func() (func(), error) { return func() {}, nil }
+	nothing := func(string) (func(), error) { return func() {}, nil }
 	return &pass{
 		pace: b.cfg.pace, messages: b.raw.messages, dir: dir, procs: b.cfg.procs, waiting: b.cfg.waiting,
-		profiles: b.cfg.profiles, profile: nothing, programs: b.programs,
+		profiles: b.cfg.profiles, profiler: nothing, programs: b.programs,
 	}
 }
 
@@ -199,9 +200,12 @@ func (b *bench) pass(dir string) *pass {
 // first file.
 func (p *pass) in(name string) *pass {
 	below := *p
-	below.dir = filepath.Join(p.dir, name)
+	below.dir, below.part = filepath.Join(p.dir, name), filepath.Join(p.part, name)
 	return &below
 }
+
+// profile brackets what counts of a measurement.
+func (p *pass) profile() (stop func(), _ error) { return p.profiler(p.part) }
 
 // report tells whoever waits how a round went.
 func (b *bench) report(r row, round int, sample figures, steady bool) {

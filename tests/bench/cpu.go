@@ -51,18 +51,18 @@ func machineCPUTime() (time.Duration, error) {
 	return time.Duration(user+nice+system+irq+softirq+steal) * tick, nil
 }
 
-// startProfile profiles this process into a file of dir named for the row and
-// round, until stop is called. An empty dir profiles nothing.
-func startProfile(dir string, r row, round int) (stop func(), err error) {
+// startProfile profiles this process into a file of dir named for the row, the
+// part of it and the round, until stop is called. An empty dir profiles nothing.
+func startProfile(dir string, r row, part string, round int) (stop func(), err error) {
 	if dir == "" {
 		return func() {}, nil
 	}
 	name := strings.Map(func(c rune) rune {
-		if c == ' ' || c == ',' {
+		if strings.ContainsRune(" ,/", c) {
 			return '-'
 		}
 		return c
-	}, fmt.Sprintf("%s %s %s %d.pprof", r.id, r.what, r.sync, round+1))
+	}, fmt.Sprintf("%s.pprof", strings.Join(strings.Fields(fmt.Sprint(r.id, " ", r.what, " ", r.sync, " ", part, " ", round+1)), " ")))
 	file, err := os.Create(filepath.Join(dir, name))
 	if err != nil {
 		return nil, err

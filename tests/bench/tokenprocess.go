@@ -98,7 +98,7 @@ func serveToken(ctx context.Context, args []string, stdin io.Reader, stdout io.W
 		return err
 	}
 	defer func() { err = errors.Join(err, closeToken()) }()
-	stopProfile, err := startProfile(args[4], row{id: "P5", what: role + " " + string(alg)}, os.Getpid())
+	stopProfile, err := startProfile(args[4], row{id: "P5", what: role + " " + string(alg)}, "", os.Getpid())
 	if err != nil {
 		return err
 	}
