@@ -114,6 +114,24 @@ func TestTheCoreIsAClusterAndWorkersOfEveryProvider(t *testing.T) {
 	}
 }
 
+// TestEveryServerHasAnExporterOfItsOwn: an exporter waits for each server that it
+// is given, so that one that hung would hide the others.
+func TestEveryServerHasAnExporterOfItsOwn(t *testing.T) {
+	project := loadCompose(t)
+	scraped := read(t, filepath.Join(root, "deploy", "prometheus", "prometheus.yml"))
+	for _, n := range []string{"1", "2", "3"} {
+		var watched []string
+		for _, arg := range project.Services["nats-exporter-"+n].Command {
+			if strings.HasPrefix(arg, "http://") {
+				watched = append(watched, arg)
+			}
+		}
+		if !slices.Equal(watched, []string{"http://nats-" + n + ":8222"}) || !strings.Contains(scraped, `"nats-exporter-`+n+`:7777"`) {
+			t.Errorf("nats-exporter-%s watches %v, or Prometheus does not ask it", n, watched)
+		}
+	}
+}
+
 // dataVolume returns the volume mounted on /data.
 func dataVolume(service types.ServiceConfig) string {
 	for _, volume := range service.Volumes {
