@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"strconv"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // Leave puts a run's messages on the queue and leaves them there: it yields each
@@ -124,23 +127,36 @@ func (r *Run) publish(ctx context.Context, name string, document any) error {
 		return err
 	}
 	subject := RunSubject(r.client.cfg.Tenant, r.client.id, name)
-	code := BrokerUnreachable
+	var code Code
 	for range publishTries {
-		tryCtx, cancel := context.WithTimeout(ctx, 2*recheck)
-		msg, err := r.client.nc.RequestWithContext(tryCtx, subject, body)
-		cancel()
-		var ack struct {
-			Error json.RawMessage `json:"error"`
-		}
-		switch {
-		case ctx.Err() != nil:
-			return fmt.Errorf("capsign: run: %w (%w)", OutcomeUnknown, context.Cause(ctx))
-		case err != nil:
-			continue
-		case len(msg.Data) > 0 && json.Unmarshal(msg.Data, &ack) == nil && len(ack.Error) == 0:
+		if code = r.client.store(ctx, subject, body); code == "" {
 			return nil
 		}
-		code = QueueUnavailable // it is full, or no worker has made it yet
+		select {
+		case <-time.After(recheck):
+		case <-ctx.Done():
+			return fmt.Errorf("capsign: run: %w (%w)", OutcomeUnknown, context.Cause(ctx))
+		}
 	}
 	return fmt.Errorf("capsign: run: list: %w", code)
+}
+
+// store publishes a document once and returns why the broker does not say that
+// it has it on disk, or "".
+func (c *Client) store(ctx context.Context, subject string, body []byte) Code {
+	ctx, cancel := context.WithTimeout(ctx, 2*recheck)
+	defer cancel()
+	msg, err := c.nc.RequestWithContext(ctx, subject, body)
+	var ack struct {
+		Error json.RawMessage `json:"error"`
+	}
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return QueueUnavailable // no server leads the stream now, or no worker has made it yet
+	case err != nil:
+		return BrokerUnreachable
+	case json.Unmarshal(msg.Data, &ack) != nil || len(ack.Error) > 0:
+		return QueueUnavailable // it is full
+	}
+	return ""
 }

@@ -317,7 +317,7 @@ func (r *Run) again(ctx context.Context, p *pack, entry Entry) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	// A worker would sign it again, and only then find that it has a result.
+	// Most have one, which spares the queue a message.
 	if body, err := r.client.lookUp(ctx, cl); err != nil || body != nil {
 		return cl.acceptAny(body, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/capsign/cap/capsign"
 )
@@ -85,6 +86,35 @@ func TestFullQueueIsWaitedFor(t *testing.T) {
 		id := leave(t, p, capsign.ClientConfig{Timeout: time.Hour}, newArtifacts(5000))
 		count, err := becameOf(t, p, id)
 		if err != nil || count[""] != 5000 {
+			t.Errorf("outcomes %v: %v", count, err)
+		}
+	})
+}
+
+// TestListWaitsForItsStream takes the stream of the runs away for as long as its
+// servers may need to elect a leader.
+func TestListWaitsForItsStream(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		p := newPool(t)
+		js, err := jetstream.New(p.nc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		runs, err := js.Stream(t.Context(), capsign.RunsStream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := js.DeleteStream(t.Context(), capsign.RunsStream); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(3*time.Second, func() {
+			if _, err := js.CreateStream(t.Context(), runs.CachedInfo().Config); err != nil {
+				t.Error(err)
+			}
+		})
+		id := leave(t, p, capsign.ClientConfig{}, newArtifacts(10))
+		count, err := becameOf(t, p, id)
+		if err != nil || count[""] != 10 {
 			t.Errorf("outcomes %v: %v", count, err)
 		}
 	})
