@@ -179,7 +179,7 @@ func FetchRuns(ctx context.Context, nc *nats.Conn, tenant string) ([]RunInfo, er
 	}
 	stream, err := js.Stream(ctx, RunsStream)
 	if err != nil {
-		return nil, fmt.Errorf("capsign: fetch runs: %w", brokerCode(err))
+		return nil, fmt.Errorf("capsign: fetch runs: %w", brokerFault(err))
 	}
 	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(RunSubject(tenant, "*", runAbout)))
 	if err != nil {

@@ -112,17 +112,20 @@ func readBucket(ctx context.Context, nc *nats.Conn, name string) ([]bucketRecord
 // asked again; each further time it may take twice as long.
 const firstAnswer = time.Second
 
-// ask asks the broker something, and again where no answer comes: servers of a
-// cluster leave questions about a stream unanswered while it has no leader. It
+// ask asks the broker something, and again where it gives no answer or says that
+// it is not ready: servers of a cluster do either while they elect who leads. It
 // ends with ctx, or, where that has no deadline, with the third question.
 func ask[T any](ctx context.Context, question func(context.Context) (T, error)) (T, error) {
 	_, bounded := ctx.Deadline()
 	for tries := 1; ; tries++ {
 		once, cancel := context.WithTimeout(ctx, firstAnswer<<min(tries-1, 5))
 		answer, err := question(once)
-		late := once.Err() != nil
+		again := err != nil && (once.Err() != nil || errors.Is(err, errUnready)) && (bounded || tries < 3)
+		if again {
+			<-once.Done()
+		}
 		cancel()
-		if err == nil || !late || ctx.Err() != nil || !bounded && tries == 3 {
+		if !again || ctx.Err() != nil {
 			return answer, err
 		}
 	}
@@ -155,18 +158,24 @@ func watchBucket(ctx context.Context, nc *nats.Conn, name string) (jetstream.Key
 	}
 	watcher, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
 	if err != nil {
-		return nil, brokerCode(err)
+		return nil, brokerFault(err)
 	}
 	return watcher, nil
 }
 
-// brokerCode maps an error of the NATS client's to a Code.
-func brokerCode(err error) Code {
+// errUnready means that the broker may answer the next time.
+var errUnready = fmt.Errorf("not ready: %w", BrokerUnreachable)
+
+// brokerFault maps an error of the NATS client's to one that wraps a Code.
+func brokerFault(err error) error {
 	switch {
 	case errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
 		return PoolUnknown
 	case errors.Is(err, nats.ErrPermissionViolation), errors.Is(err, nats.ErrAuthorization):
 		return Denied
+	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrNoResponders),
+		errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+		return BrokerUnreachable
 	}
-	return BrokerUnreachable
+	return errUnready
 }

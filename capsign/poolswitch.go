@@ -122,7 +122,7 @@ func UpdatePool(ctx context.Context, nc *nats.Conn, name string, change func(*Po
 			return pool, nil
 		}
 		if !errors.Is(err, jetstream.ErrKeyExists) {
-			return Pool{}, brokerCode(err)
+			return Pool{}, brokerFault(err)
 		}
 	}
 }
@@ -137,7 +137,7 @@ func readPool(ctx context.Context, kv jetstream.KeyValue, name string) (Pool, ui
 	case errors.Is(err, jetstream.ErrInvalidKey):
 		return Pool{}, 0, BadRequest
 	case err != nil:
-		return Pool{}, 0, brokerCode(err)
+		return Pool{}, 0, brokerFault(err)
 	}
 	if pool, err := DecodePool(entry.Value()); err == nil && pool.Name == name {
 		return pool, entry.Revision(), nil
@@ -163,7 +163,7 @@ func unblockTokens(ctx context.Context, nc *nats.Conn, pool string) error {
 			continue // a login that is being tried, or another pool's
 		}
 		if err := kv.Purge(ctx, record.name); err != nil {
-			return brokerCode(err)
+			return brokerFault(err)
 		}
 	}
 	return nil
@@ -178,7 +178,7 @@ func bucket(ctx context.Context, nc *nats.Conn, name string) (jetstream.KeyValue
 	return ask(ctx, func(ctx context.Context) (jetstream.KeyValue, error) {
 		kv, err := js.KeyValue(ctx, name)
 		if err != nil {
-			return nil, brokerCode(err)
+			return nil, brokerFault(err)
 		}
 		return kv, nil
 	})

@@ -71,7 +71,7 @@ func openPools(ctx context.Context, nc *nats.Conn) (jetstream.KeyWatcher, []buck
 			return nil, err
 		}
 		if watcher, err = kv.WatchAll(context.WithoutCancel(ctx), jetstream.IgnoreDeletes()); err != nil {
-			return nil, brokerCode(err)
+			return nil, brokerFault(err)
 		}
 		records, err := presentRecords(once, watcher)
 		if err != nil {

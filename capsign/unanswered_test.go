@@ -16,7 +16,7 @@ import (
 
 // TestUnansweredQuestionsAreAskedAgain reads a bucket from a broker like a
 // cluster whose leaders are being elected: it leaves the first question
-// unanswered and the first watch without a word.
+// unanswered, refuses the second and leaves the first watch without a word.
 func TestUnansweredQuestionsAreAskedAgain(t *testing.T) {
 	t.Parallel()
 	nc := connectToLeaderless(t)
@@ -52,7 +52,11 @@ func connectToLeaderless(t *testing.T) *nats.Conn {
 	_, err = nc.Subscribe("$JS.API.>", func(msg *nats.Msg) {
 		switch {
 		case strings.HasPrefix(msg.Subject, "$JS.API.STREAM.INFO."):
-			if infos.Add(1) > 1 {
+			switch infos.Add(1) {
+			case 1:
+			case 2:
+				_ = msg.Respond([]byte(`{"error":{"code":503,"err_code":10008,"description":"JetStream system temporarily unavailable"}}`))
+			default:
 				_ = msg.Respond([]byte(`{"config":{"name":"KV_CAP_POOLS","subjects":["$KV.CAP_POOLS.>"],"max_msgs_per_subject":1}}`))
 			}
 		case strings.HasPrefix(msg.Subject, "$JS.API.CONSUMER.CREATE."):
