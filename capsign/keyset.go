@@ -96,16 +96,59 @@ type bucketRecord struct {
 	value []byte
 }
 
-// readBucket returns the present entries of a KV bucket.
+// listTries is how often a bucket is listed at most that is written to meanwhile.
+const listTries = 3
+
+// readBucket returns the present entries of a KV bucket. An entry that is written
+// anew while the bucket is listed may be missing from the list, in its old place
+// and in its new one: then the bucket is listed again.
 func readBucket(ctx context.Context, nc *nats.Conn, name string) ([]bucketRecord, error) {
 	return ask(ctx, func(ctx context.Context) ([]bucketRecord, error) {
-		watcher, err := watchBucket(ctx, nc, name)
+		kv, err := bucket(ctx, nc, name)
 		if err != nil {
 			return nil, err
 		}
-		defer watcher.Stop() //nolint:errcheck // the subscription is done with, nothing is lost
-		return presentRecords(ctx, watcher)
+		for try := 1; ; try++ {
+			before, err := lastWrite(ctx, kv)
+			if err != nil {
+				return nil, err
+			}
+			records, err := listBucket(ctx, kv)
+			if err != nil {
+				return nil, err
+			}
+			after, err := lastWrite(ctx, kv)
+			if err != nil {
+				return nil, err
+			}
+			if after == before || try == listTries {
+				return records, nil
+			}
+		}
 	})
+}
+
+// lastWrite returns the number of the last write to a bucket.
+func lastWrite(ctx context.Context, kv jetstream.KeyValue) (uint64, error) {
+	status, err := kv.Status(ctx)
+	if err != nil {
+		return 0, brokerFault(err)
+	}
+	stream, ok := status.(*jetstream.KeyValueBucketStatus)
+	if !ok {
+		return 0, Internal
+	}
+	return stream.StreamInfo().State.LastSeq, nil
+}
+
+// listBucket returns the entries of a bucket.
+func listBucket(ctx context.Context, kv jetstream.KeyValue) ([]bucketRecord, error) {
+	watcher, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
+	if err != nil {
+		return nil, brokerFault(err)
+	}
+	defer watcher.Stop() //nolint:errcheck // the subscription is done with, nothing is lost
+	return presentRecords(ctx, watcher)
 }
 
 // firstAnswer is how long the broker may take to answer a question before it is
@@ -148,19 +191,6 @@ func presentRecords(ctx context.Context, watcher jetstream.KeyWatcher) ([]bucket
 			return nil, BrokerUnreachable
 		}
 	}
-}
-
-// watchBucket starts a watch over all of a bucket's entries.
-func watchBucket(ctx context.Context, nc *nats.Conn, name string) (jetstream.KeyWatcher, error) {
-	kv, err := bucket(ctx, nc, name)
-	if err != nil {
-		return nil, err
-	}
-	watcher, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
-	if err != nil {
-		return nil, brokerFault(err)
-	}
-	return watcher, nil
 }
 
 // errUnready means that the broker may answer the next time.
