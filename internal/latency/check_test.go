@@ -121,6 +121,24 @@ func TestAPoolHasItsOwnBudget(t *testing.T) {
 	}
 }
 
+func TestWhatAPoolLeavesOutIsItsClasses(t *testing.T) {
+	slow := repeat(1000, job{pool: "archive", lane: capsign.Bulk, provider: 300 * time.Millisecond})
+	for _, test := range []struct {
+		pool Limits
+		why  string
+	}{
+		{Limits{P99: time.Second}, "p95 is 300 ms, and 50.0 ms is allowed"},
+		{Limits{P95: time.Second}, "p99 is 300 ms, and 200 ms is allowed"},
+	} {
+		budgets := everything()
+		budgets.Pools = map[string]Pool{"archive": {Sign: test.pool}}
+		r := judged(budgets, slow...)
+		if r.Verdict != Exceeded || !strings.Contains(r.Text(), test.why) {
+			t.Errorf("%+v: %s", test.pool, r.Text())
+		}
+	}
+}
+
 func TestOneCallForManySignaturesCountsForEach(t *testing.T) {
 	r := judged(everything(), repeat(50, job{lane: capsign.Bulk, items: 4, many: 64})...)
 	if l := lineOf(t, r, Sign, capsign.ClassSoftware); l.Samples != 50*4*64 || l.Verdict != Held {

@@ -62,7 +62,7 @@ func (c *covered) signed(name string, s span) {
 	}
 }
 
-// traced takes a request, whose signatures are sampled together.
+// request takes a request, whose signatures are sampled together.
 func (c *covered) request(r request) {
 	var n float64
 	for _, s := range r.signings {

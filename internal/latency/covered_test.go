@@ -91,7 +91,8 @@ func TestCountsOfAllKindsAddUp(t *testing.T) {
 	c.Metrics(counted("w2", delta, capsign.ClassSoftware, 200, 0, 200*time.Millisecond))
 	c.Metrics(counted("w2", delta, capsign.ClassSoftware, 300, 200*time.Millisecond, minute))
 	c.Metrics(counted("w3", cumulative, capsign.ClassSoftware, 100, 0, 100*time.Millisecond)) // began anew:
-	c.Metrics(counted("w3", cumulative, capsign.ClassSoftware, 400, 100*time.Millisecond, minute))
+	c.Metrics(counted("w3", cumulative, capsign.ClassSoftware, 300, 100*time.Millisecond, 400*time.Millisecond))
+	c.Metrics(counted("w3", cumulative, capsign.ClassSoftware, 100, 100*time.Millisecond, minute)) // and once more, unsaid
 	mustCover(t, c, 2000, 2000, Held)
 }
 
@@ -130,14 +131,12 @@ func TestSpansAfterTheLastCountHideNothing(t *testing.T) {
 
 func TestChanceIsAllowedForInASample(t *testing.T) {
 	budgets := everything()
-	budgets.Sampling = 0.1
+	budgets.Sampling, budgets.MinSamples = 0.1, 100
 	for _, test := range []struct {
 		recorded int
 		verdict  Verdict
 	}{{1000, Held}, {900, Held}, {840, Inconclusive}, {1100, Held}, {1200, Inconclusive}, {10_000, Inconclusive}} {
 		c := NewCheck(budgets, Options{})
-		budgets.MinSamples = 100
-		c.budgets.MinSamples = 100
 		do(c, "w1", repeat(test.recorded, job{})...)
 		c.Metrics(counted("w1", cumulative, capsign.ClassSoftware, 10_000, 0, minute))
 		mustCover(t, c, uint64(test.recorded), 10_000, test.verdict)
