@@ -22,7 +22,7 @@ export GOFLAGS
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/worker and bin/cap
@@ -38,8 +38,8 @@ demo: build ## sign and verify real files through a worker of its own
 APART := ./internal/kmstest/... ./internal/providers/awskms ./internal/providers/azurekms ./internal/providers/gcpkms \
          ./internal/providers/pkcs11/... ./tests/...
 
-# go vet is of make check. One half keeps the CPUs busy, the other mostly waits. They run one after the
-# other, since some of what waits counts on not waiting long.
+# One half keeps the CPUs busy, the other mostly waits. They run one after the
+# other, since some of what waits counts on not waiting long. make check vets.
 .PHONY: test
 test: deps ## run the tests, with the race detector where there is a C compiler
 	$(if $(HAS_CC),,@echo "No C compiler: testing without the race detector and without PKCS#11.")

@@ -13,9 +13,10 @@ import (
 	"github.com/capsign/cap/internal/audit"
 )
 
-// handle is one request's whole life: decode, deadline, may this key sign this,
-// already answered, is the gate open, sign, verify, audit, store the result, acknowledge. Only a stored
-// result lets the message go; a temporary fault gives it back for later.
+// handle is one request's whole life: decode, already answered, deadline, may this
+// key sign this, is the gate open, sign, verify, audit, store the result,
+// acknowledge. Only a stored result lets the message go; a temporary fault gives
+// it back for later.
 func (w *Worker) handle(ctx context.Context, l *lane, msg *nats.Msg) {
 	began := time.Now()
 	waited := waitedFor(msg, began)

@@ -254,6 +254,9 @@ func (a *app) listJobs(ctx context.Context) error {
 			Jobs []listedJob `json:"jobs"`
 		}{jobs})
 	}
+	if len(jobs) == 0 {
+		fmt.Fprintln(a.stderr, "no jobs")
+	}
 	for _, job := range jobs {
 		err := a.printf("%s %s %d %s %s %s\n", job.Job, stamp(job.Created), job.Files, job.Pool, job.Key, job.What)
 		if err != nil {

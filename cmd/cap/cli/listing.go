@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"io"
 	"strings"
 
@@ -56,8 +57,13 @@ func (l *listing) begin() error {
 	return l.a.printf(`{%q:[`, l.name)
 }
 
-// end prints what ends a listing.
-func (l *listing) end() error { return l.close(struct{}{}) }
+// end prints what ends a listing. A person is told that there was nothing.
+func (l *listing) end() error {
+	if l.n == 0 && !l.a.flags.json {
+		fmt.Fprintln(l.a.stderr, "no "+l.name)
+	}
+	return l.close(struct{}{})
+}
 
 // close ends the object with the members of rest.
 func (l *listing) close(rest any) error {
