@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/capsign/cap/capsign"
 	"github.com/capsign/cap/internal/batch"
@@ -66,6 +67,63 @@ func TestRunIsOnDiskUntilItIsComplete(t *testing.T) {
 	text, err := os.ReadFile(out)
 	if err != nil || bytes.Count(text, []byte("\n")) != 3 {
 		t.Errorf("%v: %s", err, text)
+	}
+}
+
+// TestAnotherRunIsNotGoneOnWith takes a run up with what it was not begun with,
+// and begins one where something lies already.
+func TestAnotherRunIsNotGoneOnWith(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out")
+	run := begin(t, out, "a", "b")
+	note(t, run, "a")
+	if err := run.Close(); err != nil {
+		t.Fatal(err)
+	}
+	taken := filepath.Join(t.TempDir(), "taken")
+	if err := os.WriteFile(taken, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	contents := batch.Settings{What: batch.Contents}
+	for name, test := range map[string]struct {
+		out      string
+		settings batch.Settings
+		source   batch.Source
+		want     error
+	}{
+		"other settings": {out, batch.Settings{What: batch.Checksum}, named("a", "b"), batch.ErrOther},
+		"other files":    {out, contents, named("a", "c"), batch.ErrOther},
+		"more files":     {out, contents, named("a", "b", "c"), batch.ErrOther},
+		"nobody's file":  {taken, contents, named("a"), batch.ErrTaken},
+	} {
+		if _, err := batch.Open(test.out, test.settings, test.source, false); !errors.Is(err, test.want) {
+			t.Errorf("%s: error %v, want %v", name, err, test.want)
+		}
+	}
+	if text, err := os.ReadFile(taken); err != nil || string(text) != "mine" {
+		t.Errorf("%q, %v", text, err)
+	}
+	if run := begin(t, out, "a", "b"); run.Tally.Done() != 1 {
+		t.Errorf("taken up as %+v", run)
+	}
+}
+
+// TestWhatIsNoFileHoldsNothingUp has a pipe that nobody writes to among files.
+func TestWhatIsNoFileHoldsNothingUp(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := begin(t, filepath.Join(dir, "out"), pipe, dir)
+	defer run.Close() //nolint:errcheck // nothing was noted
+	n := 0
+	for item := range run.Load(t.Context(), batch.Contents)(0) {
+		if n++; !errors.Is(item.Err, capsign.BadRequest) || item.Message != nil {
+			t.Errorf("%s: %q, %v", item.Ref, item.Message, item.Err)
+		}
+	}
+	if n != 2 {
+		t.Errorf("%d items", n)
 	}
 }
 
