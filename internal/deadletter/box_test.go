@@ -83,6 +83,20 @@ func TestManyLettersAreListedInOrderAndOnce(t *testing.T) {
 	}
 }
 
+// TestLetterOfAPoolThatCannotBeIsNotBelieved has a subject that would write on the
+// terminal of whoever lists it.
+func TestLetterOfAPoolThatCannotBeIsNotBelieved(t *testing.T) {
+	js, box := startBox(t)
+	letter := deadletter.New(subject, someID, someBody(t), capsign.RetriesExhausted, 1)
+	if err := deadletter.Keep(t.Context(), js, "\x1b[31m", "1", letter, someBody(t)); err != nil {
+		t.Fatal(err)
+	}
+	entry, _, err := box.Get(t.Context(), 1)
+	if err != nil || capsign.CodeOf(entry.Fault) != capsign.BadRequest || entry.Letter != (deadletter.Letter{}) {
+		t.Errorf("%+v, %v", entry, err)
+	}
+}
+
 func TestLetterIsKeptOnce(t *testing.T) {
 	js, box := startBox(t)
 	letter := deadletter.New(subject, someID, someBody(t), capsign.RetriesExhausted, 1)

@@ -21,21 +21,26 @@ func TestAJobsListIsNotBelieved(t *testing.T) {
 	if err := os.WriteFile(file, []byte("genuine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, change := range map[string]func(part string) string{
-		"path":   func(part string) string { return strings.Replace(part, file, `evil\u001b[2J`, 1) },
-		"digest": swapDigest,
+	for name, forged := range map[string]struct {
+		document string
+		change   func(string) string
+	}{
+		"path":   {"0", func(part string) string { return strings.Replace(part, file, `evil\u001b[2J`, 1) }},
+		"digest": {"0", swapDigest},
+		"key":    {"about", func(about string) string { return strings.Replace(about, `"key":"cap-signing"`, `"key":"other"`, 1) }},
+		"pool":   {"about", func(about string) string { return strings.Replace(about, `"pool":"default"`, `"pool":"other"`, 1) }},
 	} {
 		out, errs, status := capRun(t.Context(), nil, "sign-batch", "--detach", "--what", "checksum", file, "--nats", server.URL())
 		if status != 0 {
 			t.Fatal(errs)
 		}
 		id := strings.TrimSpace(out)
-		subject := capsign.RunSubject(capsign.TenantLocal, id, "0")
+		subject := capsign.RunSubject(capsign.TenantLocal, id, forged.document)
 		part, err := nc.Request("$JS.API.DIRECT.GET."+capsign.RunsStream+"."+subject, nil, 5*time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := nc.Request(subject, []byte(change(string(part.Data))), 5*time.Second); err != nil {
+		if _, err := nc.Request(subject, []byte(forged.change(string(part.Data))), 5*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		out, errs, status = capRun(t.Context(), nil, "jobs", "get", id, "--nats", server.URL())
