@@ -139,6 +139,16 @@ func TestWhatAPoolLeavesOutIsItsClasses(t *testing.T) {
 	}
 }
 
+// A request that never came to the provider says nothing of its class; its pool's
+// others do.
+func TestWhatWasNeverSignedFailedInItsPoolsClass(t *testing.T) {
+	jobs := append(repeat(1000, job{}), repeat(20, job{n: 5000, code: capsign.ProviderUnavailable, unsigned: true})...)
+	l := lineOf(t, judged(everything(), jobs...), Express, capsign.ClassSoftware)
+	if l.Samples != 1020 || l.Failed != 20 || l.Verdict != Exceeded {
+		t.Errorf("%+v", l)
+	}
+}
+
 func TestOneCallForManySignaturesCountsForEach(t *testing.T) {
 	r := judged(everything(), repeat(50, job{lane: capsign.Bulk, items: 4, many: 64})...)
 	if l := lineOf(t, r, Sign, capsign.ClassSoftware); l.Samples != 50*4*64 || l.Verdict != Held {

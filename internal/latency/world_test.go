@@ -37,6 +37,7 @@ type job struct {
 	code      capsign.Code // of the publisher's and the sign spans
 	ahead     time.Duration
 	noPublish bool // the publisher records nothing
+	unsigned  bool // it failed before the provider was called
 }
 
 // id returns the n-th id of so many bytes.
@@ -92,6 +93,9 @@ func (j job) spans() (worker, publisher []*tracepb.Span) {
 	begin := j.queued + j.ahead
 	worker = append(worker, j.span("wait cap.slot", 3, 2, begin, j.slot))
 	for i := range uint64(max(j.items, 1)) {
+		if j.unsigned {
+			break
+		}
 		worker = append(worker,
 			j.span("wait cap.session", 1000+i, 10+i, begin+j.slot, j.session),
 			j.span("sign", 10+i, 2, begin+j.slot, j.session+j.provider, call...),
