@@ -209,12 +209,16 @@ func BodySHA256(body []byte) string {
 const clientIDLen = 22
 
 // NewClientID returns a fresh client id: 128 random bits as 22 base64url
-// characters. A process, or a resumable run, makes one and counts its requests
-// under it.
+// characters, of which the first is no dash, since ids are arguments of commands.
+// A process, or a resumable run, makes one and counts its requests under it.
 func NewClientID() string {
-	var bits [16]byte
-	rand.Read(bits[:]) // never fails, see crypto/rand
-	return base64.RawURLEncoding.EncodeToString(bits[:])
+	for {
+		var bits [16]byte
+		rand.Read(bits[:]) // never fails, see crypto/rand
+		if id := base64.RawURLEncoding.EncodeToString(bits[:]); id[0] != '-' {
+			return id
+		}
+	}
 }
 
 // RequestID returns the id of a client's n-th request, "<client>.<n>".

@@ -242,3 +242,13 @@ func FuzzDecodeRecords(f *testing.F) {
 		}
 	})
 }
+
+// TestClientIDsAreArguments draws so many that one in 64 would be sure to show.
+func TestClientIDsAreArguments(t *testing.T) {
+	t.Parallel()
+	for range 10_000 {
+		if id := capsign.NewClientID(); id[0] == '-' || capsign.CheckRequestID(id+".1") != nil {
+			t.Fatalf("id %s", id)
+		}
+	}
+}
