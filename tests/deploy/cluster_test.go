@@ -117,8 +117,10 @@ func (c *cluster) sign() error {
 func TestClusterOfTheComposeFileSigns(t *testing.T) {
 	c := startCluster(t)
 	worker := c.startWorker()
-	if said := worker.said.String(); strings.Contains(said, "WARN") {
-		t.Errorf("the worker has something to complain of:\n%s", said)
+	for line := range strings.Lines(worker.said.String()) {
+		if strings.Contains(line, "WARN") && !strings.Contains(line, "the broker is not ready") { // which elects
+			t.Errorf("the worker has something to complain of:\n%s", line)
+		}
 	}
 	write(t, filepath.Join(c.dir, "message"), "hello")
 	eventually(t, c.sign)
