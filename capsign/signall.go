@@ -145,9 +145,9 @@ func (c *Client) key(ctx context.Context, kid string) (Key, error) {
 	}
 }
 
-// A key that has just signed is published. It may be missing from a listing all
-// the same, since one that is published anew meanwhile is in neither its old nor
-// its new place: with a rotation, that is the very key. It is looked for again.
+// A key that has just signed is published. It may be missing from a list all the
+// same, where the server that makes the list has yet to hear of it: with a
+// rotation, that is the very key. It is looked for again.
 const (
 	keyTries = 3
 	keyPause = 50 * time.Millisecond
